@@ -29,7 +29,13 @@ NOBODY = 65534
 # Where containers of a root caller get their ids from (the design's default range).
 RANGE = (1879048192, 65536)
 
+UNTRIED = 255  # no errno is as large
+
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+class UntriedError(Exception):
+    """The attempt cannot be made here, which says nothing about what it would have shown."""
 
 
 class MountAttr(ctypes.Structure):
@@ -50,6 +56,8 @@ def errno_of(attempt: Callable[[], None]) -> int:
         code = 0
         try:
             attempt()
+        except UntriedError:
+            code = UNTRIED
         except OSError as error:
             code = error.errno or errno.EIO
         except BaseException:
@@ -77,9 +85,12 @@ def capabilities_inside() -> None:
 
 
 def unprivileged_namespaces() -> None:
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    try:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    except OSError:  # root of a user namespace that has no such id, or without CAP_SETUID
+        raise UntriedError from None
     capabilities_inside()
 
 
@@ -111,7 +122,7 @@ def idmapped_mount() -> None:
     try:
         os.close(ready[1])
         if not os.read(ready[0], 1):
-            raise OSError(errno.EPERM, "no user namespace")
+            raise UntriedError
         for name in ("uid_map", "gid_map"):
             with open(f"/proc/{pid}/{name}", "w") as file:
                 file.write(f"0 {RANGE[0]} {RANGE[1]}\n")
@@ -146,7 +157,9 @@ def main() -> None:
     for attempt in attempts:
         if len(sys.argv) > 1 and attempt.__name__ not in sys.argv[1:]:
             continue
-        print(attempt.__name__, errno_of(attempt), flush=True)
+        number = errno_of(attempt)
+        if number != UNTRIED:
+            print(attempt.__name__, number, flush=True)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,14 @@ class HostFiles:
         except ValueError:
             return False
 
+    def in_user_namespace(self) -> bool:
+        """Whether the caller lives in another user namespace than the host's first.
+
+        The first one maps every id to itself (user_namespaces(7)).
+        """
+        extents = self.read("/proc/self/uid_map")
+        return extents is not None and extents.split() != ["0", "0", "4294967295"]
+
     def mounts(self) -> list[MountPoint]:
         found = []
         for line in (self.read("/proc/self/mountinfo") or "").splitlines():
@@ -93,7 +101,8 @@ class HostFiles:
     def chrooted(self) -> bool:
         """Whether "/" is no mount, or another directory than that of pid 1 in the same mounts.
 
-        A chroot to a mount point is seen by the second way only, which takes root.
+        A chroot to a mount point is seen by the second way only, which takes root and the mounts
+        of pid 1.
         """
         mounts = self.mounts()
         if mounts and not any(mount.target == "/" for mount in mounts):
