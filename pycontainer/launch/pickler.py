@@ -1,0 +1,275 @@
+"""The pickler of payloads: cloudpickle's, with functions, cells and modules taken apart our way.
+
+cloudpickle decides how classes and a few other things are taken apart.  Functions, cells and
+modules become names of ``reconstruct.py`` here, for three reasons: the child need not import
+cloudpickle, variables that functions share stay shared, and a global that only the body of a
+class inside a function names is found.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import functools
+import io
+import marshal
+import pickle
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+import cloudpickle.cloudpickle as _cloudpickle
+
+from . import reconstruct
+from .references import (
+    CodeFacts,
+    code_facts,
+    found_by_name,
+    goes_by_name,
+    imported_names,
+    loaded_submodules,
+)
+
+__all__ = ["Pickler"]
+
+# Buffers at least this long (bytes) travel beside the pickle, the rest in it.
+_BESIDE = 16 * 1024
+
+# Types whose own module does not have them under their name, such as FunctionType.
+_NAMES_IN_TYPES = {
+    kind: name
+    for name, kind in vars(types).items()
+    if type(kind) is type
+    and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind
+}
+
+# The reduction of a class whatever its module.  It is not public: should it go, cloudpickle
+# decides, and a class of a module that the child cannot find goes by name.
+_reduce_class_by_value = getattr(_cloudpickle, "_dynamic_class_reduce", None)
+# A class is sent in our own names only if its reduction is as we know it.
+_KNOWN_CLOUDPICKLES = ("3.0.", "3.1.")
+_class_reduction_known = cloudpickle.__version__.startswith(_KNOWN_CLOUDPICKLES)
+
+
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """Reducers by type.  copyreg's are looked up as late as pickle looks them up."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        return copyreg.dispatch_table[kind]
+
+
+def _reduce_code(code: types.CodeType) -> Any:
+    marshalled = code_facts(code).marshalled
+    if marshalled is None:
+        return cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return marshal.loads, (marshalled,)
+
+
+def _refuse_text_file(file: io.TextIOWrapper) -> Any:
+    # cloudpickle would read the file and send a StringIO: not what an open file means here.
+    raise pickle.PicklingError("an open file cannot be sent")
+
+
+def _reduce_type_variable(variable: typing.TypeVar) -> Any:
+    module = sys.modules.get(variable.__module__)
+    if getattr(module, variable.__name__, None) is variable and found_by_name(module):
+        return variable.__name__
+    make = functools.partial(
+        typing.TypeVar,
+        variable.__name__,
+        *variable.__constraints__,
+        bound=variable.__bound__,
+        covariant=variable.__covariant__,
+        contravariant=variable.__contravariant__,
+    )
+    return make, ()
+
+
+def _reduce_field_kind(kind: Any) -> Any:
+    # The kinds of dataclass fields (_FIELD, _FIELD_CLASSVAR, _FIELD_INITVAR) are told by identity.
+    return getattr, (dataclasses, kind.name)
+
+
+def _reduce_module(module: types.ModuleType) -> Any:
+    if found_by_name(module):
+        return reconstruct.named_module, (module.__name__,)
+    variables = {name: value for name, value in vars(module).items() if name != "__builtins__"}
+    return reconstruct.make_module, (module.__name__,), variables
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Takes one payload apart."""
+
+    dispatch_table = _Reducers(cloudpickle.Pickler.dispatch_table)
+    dispatch_table[types.CodeType] = _reduce_code
+    dispatch_table[types.ModuleType] = _reduce_module
+    dispatch_table[io.TextIOWrapper] = _refuse_text_file
+    dispatch_table[typing.TypeVar] = _reduce_type_variable
+    if _kind := getattr(dataclasses, "_FIELD_BASE", None):
+        dispatch_table[_kind] = _reduce_field_kind
+    del _kind
+
+    def __init__(self, sink: Any, buffers: list[pickle.PickleBuffer] | None = None) -> None:
+        self.imports: list[str] = []
+        self._by_value = cloudpickle.list_registry_pickle_by_value()
+        self._streams = {id(getattr(sys, name)): name for name in ("stdin", "stdout", "stderr")}
+        self._streams.pop(id(None), None)  # a process without a terminal may have none
+        # By identity: globals of functions, as (the original, the part sent, names sent).
+        self._globals: dict[int, tuple[dict[str, Any], dict[str, Any], set[str]]] = {}
+        # By identity: cells whose contents are, or are about to be, in the stream.
+        self._cells: dict[int, types.CellType] = {}
+        callback = None
+        if buffers is not None:
+
+            def callback(buffer: pickle.PickleBuffer) -> bool:
+                if memoryview(buffer).nbytes < _BESIDE:
+                    return True  # in the pickle, please
+                buffers.append(buffer)
+                return False
+
+        super().__init__(sink, 5, callback)
+
+    def reducer_override(self, thing: Any) -> Any:
+        """Called by the C pickler for every object but the plainest."""
+        kind = type(thing)
+        if kind is types.FunctionType:
+            return NotImplemented if self._goes_by_name(thing) else self._reduce_function(thing)
+        if kind is types.CellType:
+            return self._reduce_cell(thing)
+        try:
+            if issubclass(kind, type):
+                return self._reduce_class(thing)
+        except TypeError:  # a type that is no class, from an extension module
+            pass
+        # The child's own standard streams stand in for the caller's, whatever these are.
+        name = self._streams.get(id(thing))
+        return (getattr, (sys, name)) if name else NotImplemented
+
+    def note_imports_of(self, fn: Any) -> None:
+        """Note what the import statements of *fn* name, though fn itself goes by name."""
+        while True:
+            if isinstance(fn, functools.partial):
+                fn = fn.func
+            elif isinstance(fn, types.MethodType):
+                fn = fn.__func__
+            else:
+                break
+        if isinstance(fn, types.FunctionType):
+            self._note_imports(code_facts(fn.__code__), fn.__globals__)
+
+    def _note_imports(self, facts: CodeFacts, variables: dict[str, Any]) -> None:
+        for name in imported_names(facts, variables):
+            if name not in self.imports:
+                self.imports.append(name)
+
+    def _reduce_function(self, function: types.FunctionType) -> Any:
+        code = function.__code__
+        facts = code_facts(code)
+        original = function.__globals__
+        if facts.imports:
+            self._note_imports(facts, original)
+
+        _, sent, names_sent = self._globals.get(id(original)) or self._begin_globals(original)
+        variables = {}
+        packages = []
+        for name in facts.global_names:
+            if name in original:
+                value = original[name]
+                if type(value) is types.ModuleType:
+                    packages.append(value)
+                if name not in names_sent:
+                    names_sent.add(name)
+                    variables[name] = value
+
+        cells = function.__closure__
+        filled: list[types.CellType] = []
+        contents: list[Any] = []
+        for cell in cells or ():
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue  # the variable is not assigned yet
+            if type(value) is types.ModuleType:
+                packages.append(value)
+            if id(cell) not in self._cells:
+                self._cells[id(cell)] = cell
+                filled.append(cell)
+                contents.append(value)
+
+        attributes = _own_attributes(function, facts)
+        made = reconstruct.make_function, (code, sent, cells)
+        if not (variables or filled or attributes or packages):
+            return made
+        # The modules are only to be loaded; nothing is done with them.
+        modules = [module for each in packages for module in loaded_submodules(each, facts.names)]
+        state = (variables, tuple(filled), tuple(contents), attributes, modules)
+        return (*made, state, None, None, reconstruct.fill_function)
+
+    def _begin_globals(
+        self, original: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any], set[str]]:
+        """Start the part of some functions' globals that is sent: what tells relative imports."""
+        sent = {name: original[name] for name in _MODULE_NAMES if name in original}
+        begun = self._globals[id(original)] = original, sent, {"__builtins__", *sent}
+        return begun
+
+    def _reduce_cell(self, cell: types.CellType) -> Any:
+        if id(cell) in self._cells:  # its function fills it
+            return reconstruct.make_cell, ()
+        try:
+            contents = cell.cell_contents
+        except ValueError:
+            return reconstruct.make_cell, ()
+        self._cells[id(cell)] = cell
+        return reconstruct.make_cell, (), contents, None, None, reconstruct.fill_cell
+
+    def _reduce_class(self, kind: Any) -> Any:
+        if type(kind) is type and kind in _NAMES_IN_TYPES:
+            return reconstruct.named_type, (_NAMES_IN_TYPES[kind],)
+        if self._goes_by_name(kind) or kind in _SINGLETON_TYPES:
+            return NotImplemented
+        if _reduce_class_by_value is None:
+            return super().reducer_override(kind)
+        reduced = _reduce_class_by_value(kind)
+        if _class_reduction_known and reduced[0] is _cloudpickle._make_skeleton_class:
+            reduced = (reconstruct.make_class, *reduced[1:-1], reconstruct.fill_class)
+        return reduced
+
+    def _goes_by_name(self, thing: Any) -> bool:
+        if not goes_by_name(thing):
+            return False
+        # What the user told cloudpickle to send by value (register_pickle_by_value).
+        module = thing.__module__
+        return not any(f"{module}.".startswith(f"{each}.") for each in self._by_value)
+
+
+_MODULE_NAMES = ("__name__", "__package__", "__file__", "__path__")
+_SINGLETON_TYPES = (type(None), type(NotImplemented), type(...))
+
+
+def _own_attributes(function: types.FunctionType, facts: CodeFacts) -> dict[str, Any]:
+    """The attributes of *function* that a new function over its code would not have."""
+    code = function.__code__
+    own: dict[str, Any] = {}
+    if function.__name__ != code.co_name:
+        own["__name__"] = function.__name__
+    if function.__qualname__ != code.co_qualname:
+        own["__qualname__"] = function.__qualname__
+    if function.__module__ != function.__globals__.get("__name__"):
+        own["__module__"] = function.__module__
+    if function.__doc__ != facts.doc:
+        own["__doc__"] = function.__doc__
+    for name in (
+        "__defaults__",
+        "__kwdefaults__",
+        "__annotations__",
+        "__type_params__",
+        "__dict__",
+    ):
+        value = getattr(function, name, None)
+        if value:
+            own[name] = value
+    return own
