@@ -1,0 +1,269 @@
+/* What a caller does itself, from any thread: mount trees, a map-only user namespace, probes.
+
+   Children made here share the caller's memory for a few system calls (no page tables are copied,
+   whatever its size) and touch nothing but their own stack. */
+#include "pycontainer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STACK = 64 * 1024 };
+
+/* Runs main(argument) in a child that shares memory (and descriptors with CLONE_FILES).  All
+   signals are blocked meanwhile: a handler of ours would run on the child's stack.  The child ends
+   without SIGCHLD, so that the program's own handlers and os.wait() never see it. */
+static pid_t start_helper(int (*main)(void *), void *argument, int flags, char *stack)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t pid = clone(main, stack + STACK, CLONE_VM | flags, argument);
+    int error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return pid < 0 ? -error : pid;
+}
+
+static char *new_stack(void)
+{
+    void *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    return stack == MAP_FAILED ? NULL : stack;
+}
+
+static int reap_helper(pid_t pid)
+{
+    int status;
+    pid_t reaped;
+    do
+        reaped = waitpid(pid, &status, __WALL);
+    while (reaped < 0 && errno == EINTR);
+    return reaped < 0 ? errno : WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+}
+
+/* ---- a read-only view of the host ---- */
+
+static int clone_root(int *tree)
+{
+    struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+    int fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/",
+                          OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (fd < 0)
+        return errno;
+    if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &read_only,
+                sizeof(read_only)) != 0) {
+        int error = errno;
+        close(fd);
+        return error;
+    }
+    *tree = fd;
+    return 0;
+}
+
+static int clone_root_main(void *argument)
+{
+    return clone_root(argument);
+}
+
+/* A detached, recursive, read-only clone of "/": a program that is executed from it cannot be
+   written, truncated or chmod-ed through /proc/PID/exe.  An ordinary user makes it in a passing
+   user and mount namespace.  Returns a descriptor or -errno. */
+int pc_clone_root_read_only(void)
+{
+    int tree = -1;
+    int error = clone_root(&tree);
+
+    if (error != EPERM)
+        return error ? -error : tree;
+    char *stack = new_stack();
+    if (!stack)
+        return -ENOMEM;
+    pid_t pid = start_helper(clone_root_main, &tree,
+                             CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS, stack);
+    error = pid < 0 ? -pid : reap_helper(pid);
+    munmap(stack, STACK);
+    return error ? -error : tree;
+}
+
+/* ---- sources of a privileged caller ---- */
+
+/* A detached clone of a source with its flags set, idmapped when user_namespace >= 0.
+   Returns a descriptor or -errno. */
+int pc_open_source(const char *path, bool recursive, uint64_t flags, int user_namespace)
+{
+    struct mount_attr attributes = {0};
+    int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path,
+                          OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
+    if (fd < 0)
+        return -errno;
+    uint64_t clear;
+    attributes.attr_set = pc_kernel_mount_attributes(flags, &clear);
+    attributes.attr_clr = clear;
+    if (user_namespace >= 0) {
+        attributes.attr_set |= MOUNT_ATTR_IDMAP;
+        attributes.userns_fd = (uint64_t)user_namespace;
+    }
+    if ((attributes.attr_set | attributes.attr_clr) &&
+        syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0),
+                &attributes, sizeof(attributes)) != 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+/* Moves a detached submount into a detached tree at a relative path.  0 or an errno. */
+int pc_graft(int tree, const char *path, int submount)
+{
+    if (syscall(SYS_move_mount, submount, "", tree, path, MOVE_MOUNT_F_EMPTY_PATH) != 0)
+        return errno;
+    return 0;
+}
+
+static int wait_for_maps(void *argument)
+{
+    const int *pipe_fds = argument;
+    char byte;
+
+    close(pipe_fds[1]); /* our copy of the table: else we would wait for ourselves */
+    while (read(pipe_fds[0], &byte, 1) < 0 && errno == EINTR)
+        ;
+    return 0;
+}
+
+/* A user namespace that nobody is in, for idmapped mounts.  Returns a descriptor or -errno. */
+int pc_make_user_namespace(const char *uid_map, const char *gid_map)
+{
+    char name[64], *stack = new_stack();
+    int pipe_fds[2], directory = -1, made = -1, error = 0;
+
+    if (!stack)
+        return -ENOMEM;
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
+        error = errno;
+        munmap(stack, STACK);
+        return -error;
+    }
+    pid_t pid = start_helper(wait_for_maps, pipe_fds, CLONE_NEWUSER, stack);
+    if (pid < 0)
+        error = -pid;
+    else {
+        snprintf(name, sizeof(name), "/proc/%d", (int)pid);
+        directory = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (directory < 0)
+            error = errno;
+        if (!error)
+            error = pc_write_at(directory, "gid_map", gid_map);
+        if (!error)
+            error = pc_write_at(directory, "uid_map", uid_map);
+        if (!error) {
+            made = openat(directory, "ns/user", O_RDONLY | O_CLOEXEC);
+            if (made < 0)
+                error = errno;
+        }
+        if (directory >= 0)
+            close(directory);
+    }
+    close(pipe_fds[1]);
+    close(pipe_fds[0]);
+    if (pid > 0)
+        reap_helper(pid);
+    munmap(stack, STACK);
+    return error ? -error : made;
+}
+
+/* ---- probes ---- */
+
+static int do_nothing(void *argument)
+{
+    (void)argument;
+    return 0;
+}
+
+/* 0 where this process may make user and mount namespaces, else the errno. */
+int pc_probe_user_namespace(void)
+{
+    char *stack = new_stack();
+    if (!stack)
+        return ENOMEM;
+    pid_t pid = start_helper(do_nothing, NULL, CLONE_VFORK | CLONE_NEWUSER | CLONE_NEWNS, stack);
+    int error = pid < 0 ? -pid : reap_helper(pid);
+    munmap(stack, STACK);
+    return error;
+}
+
+/* Effective capabilities of this thread, a bit each. */
+uint64_t pc_effective_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    struct __user_cap_data_struct data[2] = {{0}, {0}};
+    if (syscall(SYS_capget, &header, data) != 0)
+        return 0;
+    return (uint64_t)data[1].effective << 32 | data[0].effective;
+}
+
+/* Everything that a forkserver took over from this process when it started: ids, groups,
+   capabilities, limits, namespaces, cgroup.  Returns the length written, or -errno. */
+int pc_fingerprint(char *buffer, size_t size)
+{
+    static const char *const namespaces[] = {"user", "pid", "mnt", "net", "ipc", "uts", "cgroup"};
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    struct {
+        uid_t uids[3];
+        gid_t gids[3];
+        struct __user_cap_data_struct capabilities[2];
+        int no_new_privileges, securebits;
+        struct rlimit limits[RLIM_NLIMITS];
+        ino_t namespaces[sizeof(namespaces) / sizeof(namespaces[0])];
+    } state;
+    size_t used = sizeof(state);
+    int directory, fd, count;
+
+    if (size < sizeof(state))
+        return -ENOBUFS;
+    memset(&state, 0, sizeof(state));
+    syscall(SYS_getresuid, &state.uids[0], &state.uids[1], &state.uids[2]);
+    syscall(SYS_getresgid, &state.gids[0], &state.gids[1], &state.gids[2]);
+    syscall(SYS_capget, &header, state.capabilities);
+    state.no_new_privileges = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+    state.securebits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
+    for (int i = 0; i < (int)RLIM_NLIMITS; i++)
+        getrlimit(i, &state.limits[i]);
+    directory = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        return -errno;
+    for (size_t i = 0; i < sizeof(namespaces) / sizeof(namespaces[0]); i++) {
+        char name[32];
+        struct stat status;
+        snprintf(name, sizeof(name), "ns/%s", namespaces[i]);
+        if (fstatat(directory, name, &status, 0) == 0)
+            state.namespaces[i] = status.st_ino;
+    }
+    memcpy(buffer, &state, sizeof(state));
+    count = getgroups((int)((size - used) / sizeof(gid_t)), (gid_t *)(void *)(buffer + used));
+    if (count > 0)
+        used += (size_t)count * sizeof(gid_t);
+    fd = openat(directory, "cgroup", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t length;
+        while (used < size && (length = read(fd, buffer + used, size - used)) > 0)
+            used += (size_t)length;
+        close(fd);
+    }
+    close(directory);
+    return (int)used;
+}

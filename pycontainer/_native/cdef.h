@@ -1,0 +1,77 @@
+/* What Python sees of the helper: repeated from pycontainer.h, checked by the C compiler. */
+
+enum {
+    PC_OP_MAP_IDS, PC_OP_BECOME, PC_OP_MAKE_PRIVATE, PC_OP_ROOT_TMPFS, PC_OP_ROOT_DIRECTORY,
+    PC_OP_MAKE_DIRECTORY, PC_OP_WRITE_FILE, PC_OP_MAKE_SYMLINK, PC_OP_MOUNT, PC_OP_BIND,
+    PC_OP_CONSOLE, PC_OP_PIVOT, PC_OP_ROOT_READ_ONLY, PC_OP_LOCK, PC_OP_SET_HOSTNAME,
+    PC_OP_LOOPBACK_UP, PC_OP_NEW_KEYRING, PC_OP_CHANGE_DIRECTORY, PC_OP_LIMIT_CAPABILITIES,
+    PC_OP_NO_NEW_PRIVILEGES, PC_OP_REFUSE_SET_ID, ...
+};
+enum {
+    PC_STEP_OPTIONAL, PC_STEP_CREATE_TARGET, PC_STEP_IGNORE_EPERM, PC_STEP_RECURSIVE,
+    PC_STEP_DEVICE, PC_STEP_TREE, ...
+};
+enum {
+    PC_MOUNT_READ_ONLY, PC_MOUNT_NO_SUID, PC_MOUNT_NO_DEV, PC_MOUNT_NO_EXEC,
+    PC_MOUNT_STRICT_ATIME, PC_MOUNT_NO_ATIME, PC_MOUNT_NO_SYMFOLLOW, ...
+};
+enum {
+    PC_NS_USER, PC_NS_PID, PC_NS_MNT, PC_NS_NET, PC_NS_IPC, PC_NS_UTS, PC_NS_CGROUP, ...
+};
+enum { PC_MAGIC, ... };
+enum { PC_ORDER_PARENT_MAPS, PC_ORDER_LOADER, PC_ORDER_JOIN, ... };
+enum { PC_FD_CALL, PC_FD_STATUS, PC_FD_LIFELINE, PC_FD_COUNT, PC_FD_KEPT, ... };
+enum { PC_STATUS_STARTED, PC_STATUS_FAILED, PC_STATUS_EXITED, ... };
+enum {
+    PC_REQUEST_MEMFD, PC_REQUEST_IDLE, PC_REQUEST_INIT, PC_REQUEST_WAIT, PC_REQUEST_JOIN_OWNER, ...
+};
+enum {
+    PC_SAY_SETUP_FAILED, PC_SAY_LOAD_FAILED, PC_SAY_THREADED, PC_SAY_READY, PC_SAY_VALUE,
+    PC_SAY_EXCEPTION, PC_SAY_UNENCODABLE, PC_SAY_ENDED, PC_SAY_HOOK_FAILED, PC_SAY_VALUE_PICKLE, ...
+};
+enum { PC_AT_NOTHING, PC_AT_SOURCE, PC_AT_TARGET, ... };
+enum {
+    PC_STAGE_NONE, PC_STAGE_START, PC_STAGE_REQUEST, PC_STAGE_FORK, PC_STAGE_TIE, PC_STAGE_JOIN,
+    PC_STAGE_JOIN_OWNER, PC_STAGE_JOIN_IDS, PC_STAGE_JOIN_CAPABILITIES, ...
+};
+
+struct pc_step { ...; };
+struct pc_order {
+    uint32_t magic, flags, namespaces, reserved;
+    char uid_map[256], gid_map[256];
+};
+struct pc_status { ...; };
+struct pc_request {
+    uint32_t magic, flags, steps, before_hook, step_count, text, text_length, uid_map, gid_map;
+    uint32_t lock_uid_map, lock_gid_map, lock_mapper;
+    uint64_t payload, payload_length;
+    uint32_t join_namespaces, join_uid, join_gid, join_no_new_privileges, join_pid, reserved;
+    uint64_t join_capabilities[5];
+};
+struct pc_failure {
+    int32_t step, error, at, stage;
+};
+
+/* in the forkserver and its children */
+int pc_serve(int control, int caller);
+int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, _Bool received);
+const struct pc_request *pc_current_request(void);
+int pc_run_plan(int part);
+int pc_fork_below_init(void);
+void pc_signals_of_init(void);
+void pc_init(int main_child, int say);
+int pc_join(const struct pc_request *request, struct pc_failure *failure);
+int pc_load_name_services(void);
+int pc_say(int kind, const void *body, size_t length);
+int pc_say_with(int kind, const void *body, size_t length, int fd);
+int pc_wait_for_word(void);
+int pc_tie_to_parent(void);
+
+/* in the caller */
+int pc_clone_root_read_only(void);
+int pc_open_source(const char *path, _Bool recursive, uint64_t flags, int user_namespace);
+int pc_graft(int tree, const char *path, int submount);
+int pc_make_user_namespace(const char *uid_map, const char *gid_map);
+int pc_probe_user_namespace(void);
+uint64_t pc_effective_capabilities(void);
+int pc_fingerprint(char *buffer, size_t size);

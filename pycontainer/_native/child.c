@@ -1,0 +1,186 @@
+/* A new child before and after Python: descriptors, signals, its tie to the parent, the init. */
+#include "pycontainer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void no_action(int number)
+{
+    (void)number;
+}
+
+/* Default dispositions and an empty mask.  Python programs expect EPIPE and EFBIG as exceptions:
+   a handler that does nothing gives them that and, unlike SIG_IGN, is not inherited by an exec. */
+void pc_reset_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    for (int number = 1; number < NSIG; number++)
+        sigaction(number, &action, NULL); /* EINVAL for SIGKILL, SIGSTOP and glibc's own */
+    action.sa_handler = no_action;
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Puts the order's descriptors on their fixed numbers and closes everything else.  All of fds lie
+   above PC_FD_KEPT (the supervisor sees to that), so no dup2 overwrites one that is still to be
+   moved.  lifeline and mapped may be -1. */
+int pc_child_arrange(const int *fds, int fd_count, int lifeline, int mapped)
+{
+    for (int i = 0; i < PC_FD_COUNT; i++) {
+        int flags = i <= PC_FD_STDERR ? 0 : O_CLOEXEC;
+        if (i >= fd_count || fds[i] < 0)
+            close(i); /* EBADF when it is not open */
+        else if (dup3(fds[i], i, flags) < 0)
+            return errno;
+    }
+    if (lifeline >= 0 && dup3(lifeline, PC_FD_LIFELINE, O_CLOEXEC) < 0)
+        return errno;
+    if (mapped >= 0 && dup3(mapped, PC_FD_MAPPED, O_CLOEXEC) < 0)
+        return errno;
+    if (syscall(SYS_close_range, (unsigned)(mapped >= 0 ? PC_FD_KEPT : PC_FD_MAPPED), ~0U, 0) != 0)
+        return errno;
+    return 0;
+}
+
+/* Dies with the parent.  Every change of credentials clears the setting (prctl(2)), so this comes
+   after the last one; a parent that died before shows as a hang-up of the lifeline. */
+int pc_tie_to_parent(void)
+{
+    struct pollfd lifeline = {.fd = PC_FD_LIFELINE, .events = 0};
+
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+        return errno;
+    if (poll(&lifeline, 1, 0) < 0)
+        return errno;
+    return lifeline.revents & (POLLHUP | POLLERR | POLLNVAL) ? EOWNERDEAD : 0;
+}
+
+/* Sends one message to the caller: its kind, its body and, unless -1, a descriptor.
+   Returns 0 or an errno. */
+int pc_say_with(int kind, const void *body, size_t length, int fd)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    unsigned char kind_byte = (unsigned char)kind;
+    struct iovec vector[2] = {{&kind_byte, 1}, {(void *)body, length}};
+    struct msghdr message = {.msg_iov = vector, .msg_iovlen = 2};
+    ssize_t sent;
+
+    if (fd >= 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = sizeof(control.space);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof(int));
+    }
+    do
+        sent = sendmsg(PC_FD_CALL, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? errno : 0;
+}
+
+int pc_say(int kind, const void *body, size_t length)
+{
+    return pc_say_with(kind, body, length, -1);
+}
+
+/* Waits for the caller's word.  Returns 0, or an errno when the caller has gone. */
+int pc_wait_for_word(void)
+{
+    char byte;
+    ssize_t length;
+    do
+        length = recv(PC_FD_CALL, &byte, 1, 0);
+    while (length < 0 && errno == EINTR);
+    return length == 1 ? 0 : length < 0 ? errno : EPIPE;
+}
+
+/* The kernel drops a signal for process 1 that has no handler (pid_namespaces(7)), so a function
+   that is process 1 would survive SIGTERM.  The handler ends it and says by which signal. */
+static void end_by_signal(int number)
+{
+    int32_t status = number;
+    pc_say(PC_SAY_ENDED, &status, sizeof(status));
+    _exit(128 + number);
+}
+
+void pc_signals_of_init(void)
+{
+    static const int terminating[] = {SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,   SIGUSR2,
+                                      SIGALRM, SIGPROF, SIGIO,   SIGVTALRM, SIGXCPU};
+    struct sigaction action = {.sa_handler = end_by_signal};
+
+    sigfillset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof(terminating) / sizeof(terminating[0]); i++)
+        sigaction(terminating[i], &action, NULL);
+}
+
+/* Stays as process 1 of a container, or as the outer half of an excursion, while main_child runs
+   (0: nothing does, an idle container).  Reaps, forwards signals, and at the end kills and reaps
+   what is left, so that its usage is counted.  say: where the child's status is reported, or -1. */
+void pc_init(pid_t main_child, int say)
+{
+    const bool is_init = getpid() == 1;
+    sigset_t all;
+    int main_status = 0;
+    bool ended = false;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL); /* blocked signals reach an init through sigwaitinfo */
+    for (int fd = 0; fd < PC_FD_COUNT; fd++)
+        if (fd != say)
+            close(fd);
+
+    while (!ended) {
+        int number = sigwaitinfo(&all, NULL);
+        if (number < 0)
+            continue;
+        if (number == SIGCHLD) {
+            int status;
+            pid_t pid;
+            while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+                if (pid == main_child) {
+                    main_status = status;
+                    ended = true;
+                }
+        } else if (main_child > 0)
+            kill(main_child, number);
+        else if (number == SIGTERM || number == SIGINT || number == SIGHUP || number == SIGQUIT) {
+            main_status = number; /* an idle container ends as if the signal had killed it */
+            ended = true;
+        }
+    }
+    if (is_init)
+        kill(-1, SIGKILL); /* everything in this pid namespace, and nothing else */
+    else if (main_child > 0)
+        kill(-main_child, SIGKILL); /* its process group; ESRCH when nobody is left */
+    if (is_init)
+        while (waitpid(-1, NULL, 0) > 0)
+            ;
+    else
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            ;
+    if (say >= 0) {
+        int32_t status = main_status;
+        pc_say(PC_SAY_ENDED, &status, sizeof(status));
+    }
+    _exit(WIFEXITED(main_status) ? WEXITSTATUS(main_status) : 128 + WTERMSIG(main_status));
+}

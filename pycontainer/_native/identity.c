@@ -1,0 +1,311 @@
+/* Who the container's processes are: id maps, the lock, capabilities, the keyring. */
+#include "pycontainer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/keyctl.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int pc_proc = -1;
+
+/* Writes a whole small file below a directory; the kernel takes an id map in one write only. */
+int pc_write_at(int directory, const char *name, const char *text)
+{
+    size_t length = strlen(text);
+    int fd = openat(directory, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return errno;
+    ssize_t written = write(fd, text, length);
+    int error = written == (ssize_t)length ? 0 : written < 0 ? errno : EIO;
+    close(fd);
+    return error;
+}
+
+/* A process maps itself.  setgroups is denied first: without that an unprivileged gid map is
+   refused, and a group that forbids access could be dropped (CVE-2014-8989).  Kernels without
+   the file (< 3.19) are older than what this library supports. */
+int pc_map_ids(const char *uid_map, const char *gid_map)
+{
+    int error = pc_write_at(pc_proc, "self/setgroups", "deny");
+    if (error)
+        return error;
+    error = pc_write_at(pc_proc, "self/gid_map", gid_map);
+    if (error)
+        return error;
+    return pc_write_at(pc_proc, "self/uid_map", uid_map);
+}
+
+/* Takes the ids, then becomes dumpable again: a change of ids makes a process non-dumpable
+   (prctl(2), PR_SET_DUMPABLE), and then /proc/self belongs to nobody we are. */
+int pc_become(uint32_t uid, uint32_t gid)
+{
+    /* EPERM where setgroups is denied: an ordinary user's groups cannot be dropped. */
+    if (syscall(SYS_setgroups, 0, NULL) != 0 && errno != EPERM)
+        return errno;
+    /* Raw: glibc's wrappers signal every thread it knows of, and there is one. */
+    if (syscall(SYS_setresgid, gid, gid, gid) != 0)
+        return errno;
+    if (syscall(SYS_setresuid, uid, uid, uid) != 0)
+        return errno;
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
+        return errno;
+    return 0;
+}
+
+/* ---- the lock ---- */
+
+struct mapper {
+    int ready, done; /* pipe ends: unshared, mapped */
+    const char *uid_map, *gid_map;
+    char directory[32];
+};
+
+static int mapper_main(void *argument)
+{
+    struct mapper *mapper = argument;
+    char byte;
+    int directory, error;
+
+    if (read(mapper->ready, &byte, 1) != 1)
+        return EPIPE;
+    directory = openat(pc_proc, mapper->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        return errno;
+    error = pc_write_at(directory, "gid_map", mapper->gid_map);
+    if (!error)
+        error = pc_write_at(directory, "uid_map", mapper->uid_map);
+    return error;
+}
+
+/* More than one id can only be mapped by a process that holds CAP_SETUID in the parent namespace
+   (user_namespaces(7)), and after unshare() this one no longer does.  So a second process that
+   shares our memory (cheap: no page tables are copied) stays behind and writes the maps. */
+static int lock_with_mapper(const char *uid_map, const char *gid_map)
+{
+    static char stack[16384] __attribute__((aligned(16)));
+    struct mapper mapper = {.uid_map = uid_map, .gid_map = gid_map};
+    int pipe_fds[2], status, error = 0;
+    ssize_t length = readlinkat(pc_proc, "self", mapper.directory, sizeof(mapper.directory) - 1);
+    if (length < 0)
+        return errno;
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0)
+        return errno;
+    mapper.ready = pipe_fds[0];
+    /* Without CLONE_FILES: the child's copy of the pipe outlives a death of ours only as long as
+       it takes to see the end of file. */
+    pid_t pid = clone(mapper_main, stack + sizeof(stack), CLONE_VM | SIGCHLD, &mapper);
+    if (pid < 0) {
+        error = errno;
+        close(pipe_fds[0]);
+        close(pipe_fds[1]);
+        return error;
+    }
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+        error = errno;
+    else if (write(pipe_fds[1], "", 1) != 1)
+        error = errno;
+    close(pipe_fds[0]);
+    if (error)
+        kill(pid, SIGKILL);
+    close(pipe_fds[1]);
+    pid_t reaped;
+    do
+        reaped = waitpid(pid, &status, 0);
+    while (reaped < 0 && errno == EINTR);
+    if (error)
+        return error;
+    if (reaped < 0)
+        return errno;
+    if (!WIFEXITED(status))
+        return EIO;
+    return WEXITSTATUS(status);
+}
+
+/* A second user and mount namespace: the mounts made so far become locked in the new one, and
+   umount(2) of a mask is EINVAL (mount_namespaces(7), "Restrictions on mount namespaces"). */
+int pc_lock(const char *uid_map, const char *gid_map, bool mapper)
+{
+    if (mapper)
+        return lock_with_mapper(uid_map, gid_map);
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+        return errno;
+    int error = pc_write_at(pc_proc, "self/gid_map", gid_map);
+    if (error)
+        return error;
+    return pc_write_at(pc_proc, "self/uid_map", uid_map);
+}
+
+/* ---- capabilities ---- */
+
+enum { INHERITABLE, PERMITTED, EFFECTIVE, BOUNDING, AMBIENT };
+
+static int set_three(uint64_t inheritable, uint64_t permitted, uint64_t effective)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    struct __user_cap_data_struct data[2] = {
+        {(uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable},
+        {(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32)},
+    };
+    return syscall(SYS_capset, &header, data) != 0 ? errno : 0;
+}
+
+/* Sets all five sets, as far as the process holds what they ask for (capabilities(7)). */
+int pc_set_capabilities(const uint64_t sets[5])
+{
+    int error;
+
+    for (unsigned long capability = 0;; capability++) {
+        int held = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
+        if (held < 0)
+            break; /* EINVAL: past the kernel's last capability */
+        if (held && !(sets[BOUNDING] >> capability & 1) &&
+            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0)
+            return errno;
+    }
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
+        return errno;
+    error = set_three(sets[INHERITABLE], sets[PERMITTED], sets[EFFECTIVE]);
+    if (error)
+        return error;
+    for (unsigned long capability = 0; capability < 64; capability++)
+        if ((sets[AMBIENT] >> capability & 1) &&
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0)
+            return errno;
+    return 0;
+}
+
+/* Keeps only these capabilities, and keeps them across an exec (ambient), as Guix does. */
+int pc_limit_capabilities(uint64_t kept)
+{
+    const uint64_t sets[5] = {kept, kept, kept, kept, kept};
+    return pc_set_capabilities(sets);
+}
+
+/* ---- no set-id files through a writable, idmapped bind ---- */
+
+#define SET_ID_BITS (S_ISUID | S_ISGID)
+
+#if defined(__x86_64__)
+#define ARCHITECTURE AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define ARCHITECTURE AUDIT_ARCH_AARCH64
+#else
+#error "pycontainer supports x86-64 and aarch64"
+#endif
+#ifndef __NR_fchmodat2
+#define __NR_fchmodat2 452 /* the same on every architecture; newer than Debian 12's headers */
+#endif
+
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+/* Little-endian: the low half of a 64-bit argument lies first; the kernel takes modes as 32 bits. */
+#define LOAD_ARGUMENT(n) LOAD(args[n])
+#define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
+#define REFUSE(error) RETURN(SECCOMP_RET_ERRNO | (error))
+#define ALLOW RETURN(SECCOMP_RET_ALLOW)
+
+/* A mode with set-id bits in argument n of this call: EPERM. */
+#define MODE_RULE(number, n)                                       \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 4),           \
+    LOAD_ARGUMENT(n),                                              \
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, SET_ID_BITS, 0, 1),       \
+    REFUSE(EPERM),                                                 \
+    ALLOW
+/* The same where the mode counts only with O_CREAT or O_TMPFILE in argument f. */
+#define OPEN_RULE(number, f, n)                                    \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 6),           \
+    LOAD_ARGUMENT(f),                                              \
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_CREAT | (O_TMPFILE & ~O_DIRECTORY), 0, 3), \
+    LOAD_ARGUMENT(n),                                              \
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, SET_ID_BITS, 0, 1),       \
+    REFUSE(EPERM),                                                 \
+    ALLOW
+#define ERRNO_RULE(number, error)                                  \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1),           \
+    REFUSE(error)
+
+/* Host root's containers reach its files through idmapped binds: a set-id file made inside would
+   be set-id *root* outside.  CAP_SETFCAP goes for the same reason (file capabilities). */
+int pc_refuse_set_id(void)
+{
+    static struct sock_filter code[] = {
+        LOAD(arch),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0),
+        REFUSE(ENOSYS), /* i386 calls have other numbers */
+        LOAD(nr),
+#if defined(__x86_64__)
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1), /* x32 */
+        REFUSE(ENOSYS),
+#endif
+        /* These hide their arguments behind a pointer; callers fall back on ENOSYS. */
+        ERRNO_RULE(__NR_openat2, ENOSYS),
+        ERRNO_RULE(__NR_io_uring_setup, ENOSYS),
+        /* A new overlay could copy a set-id file up into the bind. */
+        ERRNO_RULE(__NR_fsopen, EPERM),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_mount, 0, 4),
+        LOAD_ARGUMENT(3),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K,
+                 MS_BIND | MS_MOVE | MS_REMOUNT | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE,
+                 1, 0),
+        REFUSE(EPERM),
+        ALLOW,
+        MODE_RULE(__NR_fchmod, 1),
+        MODE_RULE(__NR_fchmodat, 2),
+        MODE_RULE(__NR_fchmodat2, 2),
+        MODE_RULE(__NR_mkdirat, 2),
+        MODE_RULE(__NR_mknodat, 2),
+        OPEN_RULE(__NR_openat, 2, 3),
+#if defined(__x86_64__)
+        MODE_RULE(__NR_chmod, 1),
+        MODE_RULE(__NR_mkdir, 1),
+        MODE_RULE(__NR_mknod, 1),
+        MODE_RULE(__NR_creat, 1),
+        OPEN_RULE(__NR_open, 1, 2),
+#endif
+        ALLOW,
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    struct __user_cap_data_struct data[2];
+    const uint32_t setfcap = 1u << CAP_SETFCAP;
+    _Static_assert(CAP_SETFCAP < 32, "CAP_SETFCAP lies in the first word");
+
+    if (prctl(PR_CAPBSET_DROP, CAP_SETFCAP, 0, 0, 0) != 0)
+        return errno;
+    if (syscall(SYS_capget, &header, data) != 0)
+        return errno;
+    data[0].effective &= ~setfcap;
+    data[0].permitted &= ~setfcap;
+    data[0].inheritable &= ~setfcap;
+    if (syscall(SYS_capset, &header, data) != 0)
+        return errno;
+    /* Needs CAP_SYS_ADMIN in this user namespace or no_new_privs; after the lock there is the
+       first.  Neither may be missing: a caller that has given both away is refused. */
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
+        return errno;
+    return 0;
+}
+
+/* The caller's session keyring would go along otherwise.  A user's quota of keys is small (200,
+   keyrings(7)) and dead keyrings are collected later, so a burst of containers may meet EDQUOT:
+   then the forkserver's own keyring stays, which holds nothing of the caller's either. */
+int pc_new_keyring(void)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0)
+        return 0;
+    /* ENOSYS: a kernel without keys has none to leak.  EPERM: a filter denies all of keyctl. */
+    return errno == EDQUOT || errno == ENOSYS ? 0 : errno;
+}

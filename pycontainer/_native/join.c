@@ -1,0 +1,122 @@
+/* Joining the namespaces of a running process. */
+#include "pycontainer.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <netdb.h>
+#include <pwd.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The user namespace that owns the target's pid namespace (ioctl_nsfs(2)). */
+static int join_owner(const struct pc_request *request)
+{
+    char name[64];
+    int pid_namespace, owner, error = 0;
+
+    snprintf(name, sizeof(name), "%u/ns/pid", request->join_pid);
+    pid_namespace = openat(pc_proc, name, O_RDONLY | O_CLOEXEC);
+    if (pid_namespace < 0)
+        return errno;
+    owner = ioctl(pid_namespace, NS_GET_USERNS);
+    if (owner < 0)
+        error = errno;
+    close(pid_namespace);
+    if (owner < 0)
+        return error;
+    /* EINVAL: we are in it already (user_namespaces(7)). */
+    if (setns(owner, CLONE_NEWUSER) != 0 && errno != EINVAL)
+        error = errno;
+    close(owner);
+    return error;
+}
+
+/* Joins with one setns(pidfd, mask), so that no namespace can be missed or come from a process
+   that has taken over the pid; then takes the target's ids and cuts capabilities to its sets.
+   The caller's child forks afterwards: a pid namespace holds for children only (setns(2)). */
+int pc_join(const struct pc_request *request, struct pc_failure *failure)
+{
+    int error = 0;
+
+    failure->step = -1;
+    failure->stage = PC_STAGE_TIE;
+    /* Non-dumpable before the container can see us: it could write our memory or take our
+       descriptors through /proc (CVE-2016-9962). */
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        return failure->error = errno;
+    failure->stage = PC_STAGE_JOIN_IDS;
+    if (syscall(SYS_setgroups, 0, NULL) != 0 && errno != EPERM)
+        return failure->error = errno;
+    if (request->flags & PC_REQUEST_JOIN_OWNER) {
+        failure->stage = PC_STAGE_JOIN_OWNER;
+        if ((error = join_owner(request)) != 0)
+            return failure->error = error;
+    }
+    failure->stage = PC_STAGE_JOIN;
+    if (request->join_namespaces &&
+        setns(PC_FD_TARGET, pc_namespace_flags(request->join_namespaces)) != 0)
+        return failure->error = errno;
+    failure->stage = PC_STAGE_JOIN_IDS;
+    /* Still denied where the target's namespace denies it; else root's groups end here. */
+    if (syscall(SYS_setgroups, 0, NULL) != 0 && errno != EPERM)
+        return failure->error = errno;
+    if (request->join_uid != UINT32_MAX) {
+        if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
+            return failure->error = errno;
+        if (syscall(SYS_setresgid, request->join_gid, request->join_gid, request->join_gid) != 0 ||
+            syscall(SYS_setresuid, request->join_uid, request->join_uid, request->join_uid) != 0)
+            return failure->error = errno;
+    }
+    failure->stage = PC_STAGE_JOIN_CAPABILITIES;
+    if ((error = pc_set_capabilities(request->join_capabilities)) != 0)
+        return failure->error = error;
+    if (request->join_no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return failure->error = errno;
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        return failure->error = errno;
+    failure->stage = PC_STAGE_TIE;
+    if ((error = pc_tie_to_parent()) != 0)
+        return failure->error = error;
+    if (chdir("/") != 0)
+        return failure->error = errno;
+    failure->stage = PC_STAGE_NONE;
+    return 0;
+}
+
+/* Loads what the C library would otherwise load from the container's files at the first look-up
+   of a user or a host (CVE-2019-14271).  glibc keeps its configuration once the root directory
+   has changed; the modules that nsswitch.conf names are loaded here, by their sonames. */
+int pc_load_name_services(void)
+{
+    char line[512];
+    struct addrinfo *found = NULL;
+    FILE *file = fopen("/etc/nsswitch.conf", "re");
+
+    while (file && fgets(line, sizeof(line), file)) {
+        char *rest = strchr(line, ':');
+        if (!rest || (strncmp(line, "passwd", 6) != 0 && strncmp(line, "group", 5) != 0 &&
+                      strncmp(line, "hosts", 5) != 0))
+            continue;
+        for (char *word = strtok(rest + 1, " \t\n"); word; word = strtok(NULL, " \t\n")) {
+            char name[64];
+            if (*word == '[' || *word == '#')
+                break;
+            snprintf(name, sizeof(name), "libnss_%s.so.2", word);
+            (void)dlopen(name, RTLD_NOW); /* files and dns are part of the C library itself */
+        }
+    }
+    if (file)
+        fclose(file);
+    (void)getpwuid(0);
+    if (getaddrinfo("localhost", NULL, NULL, &found) == 0)
+        freeaddrinfo(found);
+    return 0;
+}

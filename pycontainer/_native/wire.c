@@ -1,0 +1,90 @@
+/* Messages with descriptors on SOCK_SEQPACKET sockets. */
+#include "pycontainer.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MOST_FDS = 253 }; /* SCM_MAX_FD, include/net/scm.h */
+
+/* Receives one message and up to *fd_count descriptors (close-on-exec).  A longer message, more
+   descriptors or truncation is EMSGSIZE, and what came with it is closed.  Returns the length,
+   0 at end of file, or -errno. */
+ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_count, int flags)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * MOST_FDS)];
+    } control;
+    struct iovec vector = {buffer, size};
+    struct msghdr message = {
+        .msg_iov = &vector,
+        .msg_iovlen = 1,
+        .msg_control = control.space,
+        .msg_controllen = sizeof(control.space),
+    };
+    int wanted = fd_count ? *fd_count : 0, got = 0;
+    bool surplus = false;
+    ssize_t length;
+
+    do
+        length = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
+    while (length < 0 && errno == EINTR);
+    if (length < 0)
+        return -errno;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+            if (got < wanted)
+                fds[got++] = fd;
+            else {
+                close(fd);
+                surplus = true;
+            }
+        }
+    }
+    if (fd_count)
+        *fd_count = got;
+    if (surplus || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+        for (int i = 0; i < got; i++)
+            close(fds[i]);
+        if (fd_count)
+            *fd_count = 0;
+        return -EMSGSIZE;
+    }
+    return length;
+}
+
+/* Sends one message whole.  Returns 0 or an errno. */
+int pc_send(int socket, const void *buffer, size_t size, const int *fds, int fd_count)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * MOST_FDS)];
+    } control;
+    struct iovec vector = {(void *)buffer, size};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    ssize_t sent;
+
+    if (fd_count > MOST_FDS)
+        return EMSGSIZE;
+    if (fd_count > 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)fd_count);
+        memset(control.space, 0, message.msg_controllen);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)fd_count);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * (size_t)fd_count);
+    }
+    do
+        sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? errno : 0;
+}
