@@ -100,7 +100,7 @@ def host_system() -> tuple[Mount | Symlink, ...]:
     """
     view = _View()
     for place in (*SYSTEM, *STORES, *LOADER_FILES, "/etc/localtime"):
-        view.show(place, optional=True)
+        view.show(place)
     for place in SYSTEM_PROFILES:
         if os.path.islink(place):
             view.links.setdefault(place, os.readlink(place))
@@ -111,8 +111,8 @@ def host_network() -> tuple[Mount | Symlink, ...]:
     """What programs read to use the network: resolver, services, and the trusted certificates.
 
     Of use in a container without the "net" namespace.  A file behind a link, as resolv.conf often
-    is, is shown in the place of the link.  Looks at the host anew each time, as these files come
-    and go with the network.
+    is, is shown in the place of the link.  Looks at the host anew each time, and the mounts are
+    optional, as these files come and go with the network.
     """
     view = _View()
     for place in NETWORK:
@@ -137,7 +137,7 @@ def _python_mounts(
     for place in _library_directories(search_path):
         view.show(place)
     for place in (*LOADER_DIRECTORIES, *_configured_loader_directories(), *LOADER_FILES):
-        view.show(place, optional=True)
+        view.show(place)
     if executable:
         for hop in _hops(executable):
             view.show(hop)

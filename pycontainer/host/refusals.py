@@ -120,11 +120,11 @@ def _forbidden(files: HostFiles) -> list[Reason]:
         or _filters(files)
         or [
             Reason(
-                "No setting refuses this.  A chroot to a mount point would, as the kernel lets nobody "
-                "make a user namespace in a chroot and this kind cannot be seen from inside; so would "
-                "a security module other than AppArmor and SELinux",
-                "Leave the chroot (pivot_root, bwrap or systemd-nspawn instead), or see `dmesg | tail` "
-                "for the module's word on it.",
+                "No setting refuses this.  A chroot to a mount point would: the kernel lets nobody "
+                "make a user namespace in a chroot, and this kind cannot be seen from inside.  So "
+                "would a security module other than AppArmor and SELinux",
+                "Leave the chroot (with pivot_root, bwrap or systemd-nspawn instead), or see "
+                "`dmesg | tail` for the module's word on it.",
             )
         ]
     )
@@ -190,7 +190,7 @@ def _limits(files: HostFiles) -> list[Reason]:
             "user.max_*_namespaces with sysctl.",
         ),
         Reason(
-            f"Otherwise user or pid namespaces are nested {DEEPEST} deep, which the kernel never exceeds",
+            f"Otherwise user or pid namespaces are nested {DEEPEST} deep, the most there can be",
             "Start the container from a namespace further out.",
         ),
     ]
