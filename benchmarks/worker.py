@@ -1,0 +1,205 @@
+"""A Python program that measures one call a line, so that a harness can interleave it with others.
+
+Each line of stdin is ``name`` and its arguments as a JSON list; each answer is nanoseconds or
+``failed: reason``.  ``--hold BYTES``: the process holds so much touched memory.  pycontainer is
+imported at the first measurement that needs it, so that a worker for ``multiprocessing`` is a
+process without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def timed(action: Callable[[], Any], *, length: int | None = None) -> int:
+    """Nanoseconds that ``action`` takes; the value is dropped after the clock has stopped.
+
+    ``length``: what comes back has that many items, or is that number.
+    """
+    started = time.perf_counter_ns()
+    value = action()
+    taken = time.perf_counter_ns() - started
+    if length is not None and length != (value if isinstance(value, int) else len(value)):
+        raise AssertionError("the wrong value came back")
+    return taken
+
+
+# ---- calls ----
+
+
+def call(options: dict[str, Any]) -> int:
+    from pycontainer import call_with_container
+
+    return timed(lambda: call_with_container([], lambda: None, **options))
+
+
+@functools.cache
+def declared_binds(directory: str, count: int) -> Sequence[Any]:
+    from pycontainer import bind
+
+    return [bind(f"{directory}/{i:04d}", f"/binds/{i:04d}") for i in range(count)]
+
+
+def call_binds(directory: str, count: int) -> int:
+    from pycontainer import call_with_container
+
+    mounts = declared_binds(directory, count)
+    return timed(lambda: call_with_container(mounts, lambda: None))
+
+
+def declare_and_call_binds(directory: str, count: int) -> int:
+    from pycontainer import call_with_container
+
+    declare = declared_binds.__wrapped__
+    return timed(lambda: call_with_container(declare(directory, count), lambda: None))
+
+
+def command(program: str) -> int:
+    from pycontainer import bind, run_command
+
+    mounts = [bind(program, "/true")]
+    return timed(lambda: run_command(mounts, ["/true"], check=True))
+
+
+def excursion(pid: int) -> int:
+    from pycontainer import container_excursion
+
+    return timed(lambda: container_excursion(pid, lambda: None))
+
+
+def concurrent_calls(threads: int, calls: int) -> int:
+    """Nanoseconds a call while ``threads`` callers make ``calls`` each."""
+    from pycontainer import call_with_container
+
+    gate = threading.Barrier(threads + 1)
+    failures: list[BaseException] = []
+
+    def caller() -> None:
+        gate.wait()
+        try:
+            for _ in range(calls):
+                call_with_container([], lambda: None)
+        except BaseException as failure:
+            failures.append(failure)
+
+    callers = [threading.Thread(target=caller) for _ in range(threads)]
+    for thread in callers:
+        thread.start()
+    started = time.perf_counter_ns()
+    gate.wait()
+    for thread in callers:
+        thread.join()
+    taken = time.perf_counter_ns() - started
+    if failures:
+        raise failures[0]
+    return taken // (threads * calls)
+
+
+# ---- data ----
+
+
+def make_bytes(size: int) -> bytes:
+    return b"x" * size
+
+
+def make_array(size: int) -> Any:
+    import numpy
+
+    return numpy.ones(size, dtype=numpy.uint8)
+
+
+def make_length(kind: str, size: int) -> int:
+    return len(make_array(size) if kind == "array" else make_bytes(size))
+
+
+def data_options(kind: str) -> dict[str, Any]:
+    return {"preload": ("numpy",)} if kind == "array" else {}
+
+
+def result(kind: str, size: int) -> int:
+    from pycontainer import call_with_container
+
+    make = functools.partial(make_array if kind == "array" else make_bytes, size)
+    return timed(lambda: call_with_container([], make, **data_options(kind)), length=size)
+
+
+def made(kind: str, size: int) -> int:
+    """The same work in the container, but only its length comes back."""
+    from pycontainer import call_with_container
+
+    make = functools.partial(make_length, kind, size)
+    return timed(lambda: call_with_container([], make, **data_options(kind)), length=size)
+
+
+@functools.cache
+def held_data(kind: str, size: int) -> Any:
+    return make_array(size) if kind == "array" else make_bytes(size)
+
+
+def payload(kind: str, size: int) -> int:
+    from pycontainer import call_with_container
+
+    take = functools.partial(len, held_data(kind, size))
+    return timed(lambda: call_with_container([], take, **data_options(kind)), length=size)
+
+
+# ---- what Python offers without containers ----
+
+
+def process(start_method: str) -> int:
+    context: Any = multiprocessing.get_context(start_method)
+
+    def start_and_join() -> None:
+        child = context.Process(target=os.getpid)
+        child.start()
+        child.join()
+
+    return timed(start_and_join)
+
+
+MEASUREMENTS: dict[str, Callable[..., int]] = {
+    function.__name__: function
+    for function in (
+        call,
+        call_binds,
+        command,
+        concurrent_calls,
+        declare_and_call_binds,
+        excursion,
+        made,
+        payload,
+        process,
+        result,
+    )
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--hold", type=int, default=0)
+    held = bytearray(b"\x01") * parser.parse_args().hold
+    # The answers keep the real stdout: whatever else is printed goes to stderr.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        try:
+            answer = str(MEASUREMENTS[name](*arguments))
+        except Exception as failure:
+            text = " ".join(f"{type(failure).__name__}: {failure}".split())
+            answer = f"failed: {text[:300]}"
+        answers.write(answer + "\n")
+    del held
+
+
+if __name__ == "__main__":
+    main()
