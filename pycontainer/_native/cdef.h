@@ -58,6 +58,10 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
 const struct pc_request *pc_current_request(void);
 int pc_run_plan(int part);
 int pc_fork_below_init(void);
+int pc_supervise_loaded(void);
+int pc_is_loader(void);
+int pc_is_join(void);
+void pc_close_all_but_call(void);
 void pc_signals_of_init(void);
 void pc_init(int main_child, int say);
 int pc_join(const struct pc_request *request, struct pc_failure *failure);

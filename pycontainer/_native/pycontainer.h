@@ -245,6 +245,10 @@ int pc_run_plan(int part);
 int pc_serve(int control, int caller);
 int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, bool received);
 int pc_fork_below_init(void);
+int pc_supervise_loaded(void);
+int pc_is_loader(void);
+int pc_is_join(void);
+void pc_close_all_but_call(void);
 int pc_namespace_flags(uint32_t namespaces);
 
 /* join.c */

@@ -74,6 +74,13 @@ const struct pc_request *pc_receive_request(void)
     return request;
 }
 
+/* Closes whatever is still held of the host: its /proc, the lifeline, the old root's mounts. */
+void pc_close_all_but_call(void)
+{
+    syscall(SYS_close_range, (unsigned)PC_FD_CALL + 1, ~0U, 0);
+    pc_proc = -1;
+}
+
 /* Runs the steps before (0) or after (1) the populate hook.  The caller is told of a failure.
    Returns 0 or an errno. */
 int pc_run_plan(int part)
@@ -87,8 +94,7 @@ int pc_run_plan(int part)
         error = pc_tie_to_parent();
         if (error)
             return say_failure((struct pc_failure){.step = -1, .error = error, .stage = PC_STAGE_TIE});
-        /* Whatever the setup still holds of the host: its /proc, the lifeline, the root. */
-        syscall(SYS_close_range, (unsigned)PC_FD_CALL + 1, ~0U, 0);
+        pc_close_all_but_call();
     }
     return 0;
 }

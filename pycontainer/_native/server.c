@@ -70,6 +70,19 @@ static uint64_t clone_flags(uint32_t namespaces)
     return flags;
 }
 
+/* What this process was ordered to be, with the descriptors on their PC_FD_* numbers. */
+static struct pc_order ordered;
+
+int pc_is_loader(void)
+{
+    return (ordered.flags & PC_ORDER_LOADER) != 0;
+}
+
+int pc_is_join(void)
+{
+    return (ordered.flags & PC_ORDER_JOIN) != 0;
+}
+
 int pc_namespace_flags(uint32_t namespaces)
 {
     return (int)clone_flags(namespaces);
@@ -112,11 +125,26 @@ static int write_maps(const struct pc_order *order, pid_t pid, int mapped)
     return error;
 }
 
+/* Every descriptor that a child arranges must lie above the numbers that it arranges them on. */
+static int raise_fds(int *fds, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (fds[i] < PC_FD_KEPT) {
+            int raised = fcntl(fds[i], F_DUPFD_CLOEXEC, PC_FD_KEPT);
+            if (raised < 0)
+                return errno;
+            close(fds[i]);
+            fds[i] = raised;
+        }
+    return 0;
+}
+
 /* In the new child, still with the host's eyes. */
 static void begin_child(const struct pc_order *order, const int *fds, int mapped)
 {
     int arranged[PC_FD_COUNT], error;
 
+    ordered = *order;
     memcpy(arranged, fds, sizeof(arranged));
     if (!(order->flags & PC_ORDER_LOADER))
         arranged[PC_FD_STATUS] = -1;
@@ -161,8 +189,12 @@ static pid_t spawn(const struct pc_order *order, const int *fds, int *pidfd)
     pid_t pid;
     int error = 0;
 
-    if (maps && !plain && pipe2(mapped, O_CLOEXEC) != 0)
-        return -errno;
+    if (maps && !plain) {
+        if (pipe2(mapped, O_CLOEXEC) != 0)
+            return -errno;
+        if ((error = raise_fds(mapped, 2)) != 0)
+            return -error;
+    }
     PyGILState_STATE gil = PyGILState_Ensure();
     PyOS_BeforeFork();
     pid = clone_process(plain ? 0 : clone_flags(order->namespaces), pidfd);
@@ -292,22 +324,11 @@ static int open_server(void)
         return errno;
     if (pipe2(server.lifeline, O_CLOEXEC) != 0)
         return errno;
+    int error = raise_fds(server.lifeline, 2);
+    if (error)
+        return error;
     pc_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return pc_proc < 0 ? errno : 0;
-}
-
-/* Every descriptor of an order must lie above the numbers that a child uses. */
-static int raise_fds(int *fds, int count)
-{
-    for (int i = 0; i < count; i++)
-        if (fds[i] < PC_FD_KEPT) {
-            int raised = fcntl(fds[i], F_DUPFD_CLOEXEC, PC_FD_KEPT);
-            if (raised < 0)
-                return errno;
-            close(fds[i]);
-            fds[i] = raised;
-        }
-    return 0;
 }
 
 /* Serves orders until the caller ends or closes its socket.  caller: a pidfd of it, since copies
@@ -399,6 +420,16 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
     }
     kill_children();
     _exit(0);
+}
+
+/* A loader that holds the function now: clones the container and supervises it. */
+int pc_supervise_loaded(void)
+{
+    struct pc_order order = ordered;
+    const int fds[PC_FD_COUNT] = {0, 1, 2, PC_FD_CALL, PC_FD_STATUS, PC_FD_CWD, -1};
+
+    order.flags &= ~(uint32_t)PC_ORDER_LOADER;
+    return pc_supervise_one(&order, fds, PC_FD_LIFELINE, true);
 }
 
 /* Forks the function's process; this one stays as the init and does not return.  Returns 0 in the

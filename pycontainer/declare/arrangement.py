@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
+from attrs import evolve
+
 from .checks import Problems, parents
 from .entries import Directory, File, Symlink
 from .mounts import Mount, Overlay
@@ -29,32 +31,50 @@ _KERNEL_PLACES = {"/proc": "pid", "/sys": "net", "/dev/pts": "mnt"}
 
 
 def arrange(mounts: Iterable[Item | Iterable[Item]]) -> tuple[Item, ...]:
-    """*mounts* flattened one level, each once, without the binds that a later bind shows anyway.
+    """*mounts* flattened one level, each once.
 
-    What is neither a mount nor an entry stays, for ``check_arrangement`` to name it.
+    What comes from a collection is ready-made and yields: to what is given later for the same
+    place, and to a later bind that shows the same thing there.  Two things that differ stay when
+    both are given by hand, or both by one collection; and so does what is neither a mount nor an
+    entry.  ``check_arrangement`` names them.
     """
-    if isinstance(mounts, (str, bytes, os.PathLike, *_ITEMS)):
-        return (_Stray(mounts, alone=True),)  # type: ignore[return-value]
-    try:
-        given = iter(mounts)
-    except TypeError:
+    if isinstance(mounts, (str, bytes, os.PathLike, *_ITEMS)) or not isinstance(mounts, Iterable):
         return (_Stray(mounts, alone=True),)  # type: ignore[return-value]
     flat: list[Any] = []
-    stray = False
-    for item in given:
-        if isinstance(item, _ITEMS):
-            flat.append(item)
-        elif isinstance(item, (str, bytes, os.PathLike)) or not isinstance(item, Iterable):
-            flat.append(_Stray(item))
-            stray = True
+    origins: list[int] = []  # 0: given by hand; else the number of the collection
+    for number, given in enumerate(mounts, 1):
+        if isinstance(given, (str, bytes, os.PathLike, *_ITEMS)) or not isinstance(given, Iterable):
+            flat.append(given)
+            origins.append(0)
         else:
-            for inner in item:
-                good = isinstance(inner, _ITEMS)
-                flat.append(inner if good else _Stray(inner))
-                stray = stray or not good
-    if stray or len(flat) < 2:
+            inner = list(given)
+            flat += inner
+            origins += [number] * len(inner)
+    if not all(isinstance(item, _ITEMS) for item in flat):
+        flat = [item if isinstance(item, _ITEMS) else _Stray(item) for item in flat]
         return tuple(flat)
-    return _without_shown(dict.fromkeys(flat))
+    if len(flat) > 1:
+        _one_a_place(flat, origins)
+        if any(origins):
+            _leave_out_shown(flat, origins)
+    return tuple(flat)
+
+
+def _one_a_place(items: list[Item], origins: list[int]) -> None:
+    """Leave out repetitions, and the ready-made where something else is given later."""
+    where: dict[str, int] = {}
+    kept = 0
+    for item, origin in zip(tuple(items), tuple(origins), strict=True):
+        place = place_of(item)
+        position = where.get(place, kept)
+        if position < kept and items[position] == item:
+            continue
+        if position < kept and origins[position] in (0, origin):
+            position = kept
+        items[position], origins[position] = item, origin
+        where[place] = position
+        kept += position == kept
+    del items[kept:], origins[kept:]
 
 
 class _Stray:
@@ -72,37 +92,42 @@ class _Stray:
         return f"mounts: {self.value!r} is neither a mount nor an entry"
 
 
-def _without_shown(items: Iterable[Item]) -> tuple[Item, ...]:
-    """*items* less the binds that a later bind of a parent directory shows at the same place.
+def _leave_out_shown(items: list[Item], origins: list[int]) -> None:
+    """Leave out ready-made binds that a later bind of a parent directory shows at the same place.
 
     Ready-made lists overlap: one binds /usr/lib/python3, the next one /usr.
     """
     kept: list[Item] = []
-    later: dict[str, Mount] = {}
-    for item in reversed(list(items)):
+    later: dict[str, int] = {}  # targets of binds, and where they are in kept
+    for item, origin in zip(reversed(items), reversed(origins), strict=True):
         if isinstance(item, Mount) and item.type == "bind":
-            if not _is_shown(item, later):
-                later[item.target] = item
-                kept.append(item)
-        else:
-            kept.append(item)
-    kept.reverse()
-    return tuple(kept)
+            position = _cover_of(item, kept, later) if origin else None
+            if position is not None:
+                cover = kept[position]
+                if isinstance(cover, Mount) and cover.optional and not item.optional:
+                    # What must be there inside a directory makes the directory one of them.
+                    kept[position] = evolve(cover, optional=False)
+                continue
+            later[item.target] = len(kept)
+        kept.append(item)
+    items[:] = reversed(kept)
 
 
-def _is_shown(item: Mount, later: dict[str, Mount]) -> bool:
-    if not later or item.source is None:
-        return False
-    for parent in parents(item.target):
-        cover = later.get(parent)
-        if cover is not None:
-            return (
-                cover.recursive
-                and not cover.optional
-                and f"{cover.source}{item.target[len(parent) :]}" == item.source
-                and _restrictions(cover) == _restrictions(item)
+def _cover_of(bind: Mount, kept: list[Item], later: dict[str, int]) -> int | None:
+    """Where in *kept* a later bind is that shows what *bind* shows, with the same restrictions."""
+    if not later:
+        return None
+    for parent in parents(bind.target):
+        if parent in later:
+            cover = kept[later[parent]]
+            shown = (
+                isinstance(cover, Mount)
+                and cover.recursive
+                and f"{cover.source}{bind.target[len(parent) :]}" == bind.source
+                and _restrictions(cover) == _restrictions(bind)
             )
-    return False
+            return later[parent] if shown else None
+    return None
 
 
 def _restrictions(mount: Mount) -> tuple[Any, ...]:

@@ -80,7 +80,7 @@ def check_text(problems: Problems, field: str, text: Any) -> bool:
         problems.append(f"{field} is empty")
     elif "\0" in text:
         problems.append(f"{field} {text!r} contains a NUL character")
-    elif not text.isascii() and not _encodable(text):
+    elif not encodable(text):
         problems.append(f"{field} {text!r} cannot be encoded for the file system")
     else:
         return True
@@ -137,7 +137,10 @@ def is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _encodable(text: str) -> bool:
+def encodable(text: str) -> bool:
+    """Whether *text* has bytes in the file system's encoding."""
+    if text.isascii():
+        return True
     try:
         os.fsencode(text)
     except UnicodeEncodeError:

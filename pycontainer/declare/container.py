@@ -18,6 +18,7 @@ from .checks import (
     check_guest_path,
     check_size,
     check_text,
+    encodable,
     guest_path,
     host_path,
     is_int,
@@ -102,8 +103,9 @@ class Container:
 
     Attributes:
         mounts: mounts and entries, in the order in which they are made; collections among them
-            are flattened one level, so that ``[host_python(), bind("/srv")]`` works.  Equal ones
-            count once, and so does a bind that a later one of its parent directory shows anyway.
+            are flattened one level, so that ``[host_python(), bind("/srv")]`` works; what comes
+            from a collection yields to what is given later for the same place, and to a later
+            bind that shows the same there.  Equal ones count once.
         namespaces: the namespaces that are the container's own, from ``NAMESPACES``.
         rootfs: a directory of the host to use as the root; None for an empty tmpfs.
         writable_root: leave the root writable.  With ``rootfs``, the host's directory is.
@@ -204,13 +206,15 @@ def extend(
 ) -> Container:
     """*container* with *mounts* appended, *env* merged into its own, and other fields replaced.
 
+    A new mount or entry takes the place of an old one at the same path.
+
     Raises:
         ValueError: listing every bad field of the result.
         TypeError: for a keyword that is no field of ``Container``.
     """
     everything: dict[str, Any] = dict(changes)
     if mounts:
-        everything["mounts"] = (*container.mounts, *mounts)
+        everything["mounts"] = (container.mounts, *mounts)
     if env:
         everything["env"] = {**container.env, **env}
     return evolve(container, **everything) if everything else container
@@ -304,8 +308,13 @@ def _check_environment(problems: Problems, env: Any) -> None:
     for name, value in env.items():
         if check_text(problems, "env: a name", name) and "=" in name:
             problems.append(f"env: name {name!r} contains '='")
-        if value != "":
-            check_text(problems, f"env: the value of {name!r}", value)
+        # The value itself may be a secret and stays out of the message.
+        if not isinstance(value, str):
+            problems.append(f"env: the value of {name!r} is a {type(value).__name__}, not a str")
+        elif "\0" in value:
+            problems.append(f"env: the value of {name!r} contains a NUL character")
+        elif not encodable(value):
+            problems.append(f"env: the value of {name!r} cannot be encoded")
 
 
 def _namespaces(container: Container) -> frozenset[str]:

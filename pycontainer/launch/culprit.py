@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .references import code_facts, goes_by_name
+from .references import annotations_of, code_facts, goes_by_name
 
 __all__ = ["a_kind_of", "describe", "hint"]
 
@@ -167,7 +167,7 @@ def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, str,
             yield f"global variable {name!r}", "", function.__globals__[name]
     for name, value in function.__dict__.items():
         yield f"attribute {name!r}", "", value
-    for name, value in function.__annotations__.items():
+    for name, value in annotations_of(function).items():
         yield f"annotation of {name!r}", "", value
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import PayloadError
 from . import culprit, reconstruct
 from .pickler import Pickler
+from .references import hooked_locations
 
 __all__ = ["Payload", "dump_payload", "load_failure"]
 
@@ -85,8 +86,9 @@ def dump_payload(
     except Exception as error:
         raise _explained(error, fn, allow, populate, extra) from error
     size = sum(map(len, chunks))
-    if buffers:
-        size = _append_buffers(chunks, size, buffers)
+    locations = hooked_locations()
+    if buffers or locations:
+        size = _append_buffers(chunks, size, buffers, dict(locations))
     return Payload(chunks, size, tuple(pickler.imports))
 
 
@@ -131,9 +133,12 @@ class _Sink:
 
 
 def _append_buffers(
-    chunks: list[bytes | memoryview], size: int, buffers: list[pickle.PickleBuffer]
+    chunks: list[bytes | memoryview],
+    size: int,
+    buffers: list[pickle.PickleBuffer],
+    locations: dict[str, Any],
 ) -> int:
-    """Append *buffers* and write the header that locates them; return the new size."""
+    """Append *buffers* and write the header, which says where they are; return the new size."""
     views = [buffer.raw() for buffer in buffers]
     pickled = size - reconstruct.HEADER_LENGTH
     # The header's length depends on the offsets in it, and they on the length.  marshal writes
@@ -149,7 +154,7 @@ def _append_buffers(
             places.append((end + gap, view.nbytes, not view.readonly))
             end += gap + view.nbytes
         # Version 2 has no references, so that the length does not depend on shared objects.
-        again = marshal.dumps(places, 2)
+        again = marshal.dumps((places, locations), 2)
         if len(again) == len(header):
             break
         header = again

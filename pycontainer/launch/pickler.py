@@ -26,6 +26,7 @@ import cloudpickle.cloudpickle as _cloudpickle
 from . import reconstruct
 from .references import (
     CodeFacts,
+    annotations_of,
     code_facts,
     found_by_name,
     goes_by_name,
@@ -73,11 +74,20 @@ def _refuse_text_file(file: io.TextIOWrapper) -> Any:
     raise pickle.PicklingError("an open file cannot be sent")
 
 
-def _reduce_type_variable(variable: typing.TypeVar) -> Any:
-    module = sys.modules.get(variable.__module__)
-    if getattr(module, variable.__name__, None) is variable and found_by_name(module):
-        return variable.__name__
-    make = functools.partial(
+def _by_name_or(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A reducer for what typing knows by name only: *make* is for modules not found by name."""
+
+    def reduce(thing: Any) -> Any:
+        module = sys.modules.get(thing.__module__)
+        if getattr(module, thing.__name__, None) is thing and found_by_name(module):
+            return thing.__name__
+        return make(thing), ()
+
+    return reduce
+
+
+def _type_variable(variable: typing.TypeVar) -> Any:
+    return functools.partial(
         typing.TypeVar,
         variable.__name__,
         *variable.__constraints__,
@@ -85,7 +95,14 @@ def _reduce_type_variable(variable: typing.TypeVar) -> Any:
         covariant=variable.__covariant__,
         contravariant=variable.__contravariant__,
     )
-    return make, ()
+
+
+def _parameter_variable(variable: Any) -> Any:
+    return functools.partial(type(variable), variable.__name__)
+
+
+def _new_type(kind: Any) -> Any:
+    return functools.partial(typing.NewType, kind.__name__, kind.__supertype__)
 
 
 def _reduce_field_kind(kind: Any) -> Any:
@@ -96,7 +113,9 @@ def _reduce_field_kind(kind: Any) -> Any:
 def _reduce_module(module: types.ModuleType) -> Any:
     if found_by_name(module):
         return reconstruct.named_module, (module.__name__,)
-    variables = {name: value for name, value in vars(module).items() if name != "__builtins__"}
+    # How it was loaded does not matter in the child, and a test runner's loader cannot be sent.
+    left_out = ("__builtins__", "__loader__", "__spec__")
+    variables = {name: value for name, value in vars(module).items() if name not in left_out}
     return reconstruct.make_module, (module.__name__,), variables
 
 
@@ -107,7 +126,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table[types.CodeType] = _reduce_code
     dispatch_table[types.ModuleType] = _reduce_module
     dispatch_table[io.TextIOWrapper] = _refuse_text_file
-    dispatch_table[typing.TypeVar] = _reduce_type_variable
+    dispatch_table[typing.TypeVar] = _by_name_or(_type_variable)
+    dispatch_table[typing.ParamSpec] = _by_name_or(_parameter_variable)
+    dispatch_table[typing.TypeVarTuple] = _by_name_or(_parameter_variable)
+    dispatch_table[typing.NewType] = _by_name_or(_new_type)
     if _kind := getattr(dataclasses, "_FIELD_BASE", None):
         dispatch_table[_kind] = _reduce_field_kind
     del _kind
@@ -262,13 +284,10 @@ def _own_attributes(function: types.FunctionType, facts: CodeFacts) -> dict[str,
         own["__module__"] = function.__module__
     if function.__doc__ != facts.doc:
         own["__doc__"] = function.__doc__
-    for name in (
-        "__defaults__",
-        "__kwdefaults__",
-        "__annotations__",
-        "__type_params__",
-        "__dict__",
-    ):
+    annotations = annotations_of(function)
+    if annotations:
+        own["__annotations__"] = annotations
+    for name in ("__defaults__", "__kwdefaults__", "__type_params__", "__dict__"):
         value = getattr(function, name, None)
         if value:
             own[name] = value

@@ -41,8 +41,9 @@ __all__ = [
     "wants_environment",
 ]
 
-# A payload is: 4 bytes, the length of a header (little endian); the header, a marshalled list of
-# (offset, length, writable) for the buffers that travel beside the pickle; the pickle; buffers.
+# A payload is: 4 bytes, the length of a header (little endian); the header; the pickle; buffers
+# that travel beside it.  The header is empty or marshalled: a list of the buffers' (offset,
+# length, writable), and a dict of modules that sys.path does not find (see _Locations).
 HEADER_LENGTH = 4
 
 # Identifiers that cloudpickle gave to classes in the caller -> the classes made here.
@@ -67,7 +68,10 @@ def load_payload(
         loaded = _pickle.loads(view[start:])
     else:
         buffers = []
-        for offset, length, writable in marshal.loads(view[HEADER_LENGTH:start]):
+        places, locations = marshal.loads(view[HEADER_LENGTH:start])
+        if locations:
+            sys.meta_path.append(_Locations(locations))
+        for offset, length, writable in places:
             piece = view[offset : offset + length]
             if writable and piece.readonly:
                 piece = memoryview(bytearray(piece))
@@ -82,6 +86,28 @@ def load_payload(
         except Exception:  # fn may be prepared for it: try: import x, except ImportError: ...
             pass
     return fn, populate, allow, extra
+
+
+class _Locations:
+    """Finds the top-level modules for which the caller has an import hook, by their files."""
+
+    def __init__(self, locations: dict[str, tuple[str | None, list[str] | None]]) -> None:
+        self._locations = locations
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        if name not in self._locations:
+            return None
+        import _frozen_importlib
+        import _frozen_importlib_external
+
+        file, directories = self._locations[name]
+        if file is not None:
+            return _frozen_importlib_external.spec_from_file_location(
+                name, file, submodule_search_locations=directories
+            )
+        spec = _frozen_importlib.ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = directories
+        return spec
 
 
 # ---- what the pickle calls -----------------------------------------------------------------

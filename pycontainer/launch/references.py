@@ -9,14 +9,24 @@ import sys
 import types
 import weakref
 from collections.abc import Iterator
-from importlib.machinery import FrozenImporter, PathFinder
+from importlib.machinery import (
+    BuiltinImporter,
+    ExtensionFileLoader,
+    FrozenImporter,
+    ModuleSpec,
+    PathFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
 from typing import Any
 
 __all__ = [
     "CodeFacts",
+    "annotations_of",
     "code_facts",
     "found_by_name",
     "goes_by_name",
+    "hooked_locations",
     "imported_names",
     "loaded_submodules",
 ]
@@ -135,10 +145,19 @@ def imported_names(facts: CodeFacts, variables: dict[str, Any]) -> Iterator[str]
         while name and sys.modules.get(name) is None:
             name = name.rpartition(".")[0]
         if name and name != "__main__":
+            found_by_name(sys.modules[name])  # so that the child learns of a hook's location
             yield name
             for member in members or ():
                 if sys.modules.get(f"{name}.{member}") is not None:
                     yield f"{name}.{member}"
+
+
+def annotations_of(function: types.FunctionType) -> dict[str, Any]:
+    """The annotations of *function*; {} if they name what does not exist (since Python 3.14)."""
+    try:
+        return function.__annotations__
+    except Exception:
+        return {}
 
 
 def loaded_submodules(
@@ -159,9 +178,17 @@ def loaded_submodules(
 
 # ---- what the child finds by name ----------------------------------------------------------------
 
-# Verdicts for one sys.path: module name -> (module, whether its name finds it).
-_verdicts: dict[str, tuple[types.ModuleType, bool]] = {}
-_verdicts_path: tuple[str, ...] = ()
+# For one sys.path: module name -> (module, whether its name finds it).
+_verdicts: tuple[list[str], dict[str, tuple[types.ModuleType, bool]]] = ([], {})
+
+# Top-level modules that only an import hook of this process finds, as an editable installation
+# has one: name -> (file or None, directories or None).  The child gets them all.
+_locations: dict[str, tuple[str | None, list[str] | None]] = {}
+
+
+def hooked_locations() -> dict[str, tuple[str | None, list[str] | None]]:
+    """Where the child finds what ``found_by_name`` has found by import hooks."""
+    return _locations
 
 
 def found_by_name(module: Any) -> bool:
@@ -170,50 +197,77 @@ def found_by_name(module: Any) -> bool:
     The child has this process's sys.path but none of its import hooks, and no ``__main__``.  A
     change of sys.path is seen at once, a change of the files is not.
     """
-    global _verdicts, _verdicts_path
+    global _verdicts
     if not isinstance(module, types.ModuleType):
         return False
-    path = tuple(sys.path)
-    if path != _verdicts_path:
-        _verdicts, _verdicts_path = {}, path
+    path, verdicts = _verdicts
+    if path != sys.path:
+        verdicts = {}
+        _verdicts = list(sys.path), verdicts
     name = module.__name__
-    known = _verdicts.get(name)
+    known = verdicts.get(name)
     if known is not None and known[0] is module:
         return known[1]
     verdict = _finds(module, name)
-    _verdicts[name] = module, verdict
+    verdicts[name] = module, verdict
     return verdict
 
 
 def _finds(module: types.ModuleType, name: str) -> bool:
     if name in ("__main__", "__mp_main__") or sys.modules.get(name) is not module:
         return False
-    spec = getattr(module, "__spec__", None)
     if name in sys.builtin_module_names:
         return True
-    if (
-        FrozenImporter.find_spec(name) is not None
-        and getattr(spec, "loader", None) is FrozenImporter
-    ):
+    loader = getattr(getattr(module, "__spec__", None), "loader", None)
+    if loader is FrozenImporter and FrozenImporter.find_spec(name) is not None:
         return True
     parent, _, _ = name.rpartition(".")
     if parent:
         package = sys.modules.get(parent)
         if package is None or not found_by_name(package):
             return False
-        places = getattr(package, "__path__", ())
-    else:
-        places = sys.path
-    found = PathFinder.find_spec(name, list(places))
+        found = PathFinder.find_spec(name, list(getattr(package, "__path__", ())))
+        if found is None:
+            # The package makes what it has in no file, such as six.moves.
+            return getattr(module, "__file__", None) is None
+        return _is_of(module, found)
+    found = PathFinder.find_spec(name, list(sys.path))
+    if found is not None:
+        return _is_of(module, found)
+    found = _found_by_hook(name)
+    if found is None or not _is_of(module, found):
+        return False
+    directories = found.submodule_search_locations
+    _locations[name] = found.origin, None if directories is None else list(directories)
+    return True
+
+
+def _found_by_hook(name: str) -> ModuleSpec | None:
+    """What an import hook finds under *name*, if the child can load it without the hook."""
+    for finder in list(sys.meta_path):
+        if finder in (BuiltinImporter, FrozenImporter, PathFinder):
+            continue
+        try:
+            found = finder.find_spec(name, None)
+        except Exception:  # a hook's own trouble is not ours
+            continue
+        if found is not None:
+            is_namespace = found.origin is None and found.submodule_search_locations is not None
+            return found if is_namespace or type(found.loader) in _PLAIN_LOADERS else None
+    return None
+
+
+_PLAIN_LOADERS = (SourceFileLoader, SourcelessFileLoader, ExtensionFileLoader)
+
+
+def _is_of(module: types.ModuleType, spec: ModuleSpec) -> bool:
+    """Whether *module* came from where *spec* says."""
     file = getattr(module, "__file__", None)
-    if found is None:
-        # A module without a file below a package that is found: the package makes it (six.moves).
-        return bool(parent) and file is None
     if file is None:
         # A namespace package is where its directories are.
         mine = list(getattr(module, "__path__", ()))
-        return found.origin is None and mine == list(found.submodule_search_locations or ())
-    return found.origin is not None and _same_file(found.origin, file)
+        return spec.origin is None and mine == list(spec.submodule_search_locations or ())
+    return spec.origin is not None and _same_file(spec.origin, file)
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -1,0 +1,292 @@
+"""Python's part in the helper process and in every child that it clones.
+
+The helper is lean: this module and what it imports are all that a container's memory holds before
+its function is loaded, so nothing is imported here that a function may do without.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import _signal
+import sys
+
+from .._native import ffi, lib
+from . import reconstruct
+from .codec.encode import EncodeError, encode_refusal, encode_value
+from .codec.exceptions import encode_exception
+from .codec.transport import to_wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+__all__ = ["run_loaded", "serve"]
+
+FAILED = 125  # the exit status of a child that reported why it could not start
+
+
+def serve(control: int, caller: int, preload: Sequence[str] = ()) -> NoReturn:
+    """Be the helper: clone children on the orders that come on *control*, until the end.
+
+    Args:
+        control: the caller's socket.  The first message on it says that all is well, or why not.
+        caller: a pidfd of the caller.
+        preload: modules to import first.
+    """
+    try:
+        for name in preload:
+            __import__(name)
+            if _threads() > 1:
+                # A process with threads cannot be cloned safely, nor unshare a user namespace.
+                raise RuntimeError(f"preload={name!r} started a thread; it cannot be preloaded")
+    except BaseException as error:
+        os.write(control, f"{type(error).__name__}: {error}".encode(errors="replace"))
+        os._exit(1)
+    os.write(control, b"ok")
+    if lib.pc_serve(control, caller) == 1:
+        _be_child()
+    os._exit(0)
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+class Call:
+    """What one child is to do, read from its request."""
+
+    def __init__(self) -> None:
+        request = lib.pc_current_request()
+        self.request = request
+        self.flags: int = request.flags
+        start = ffi.cast("char *", request) + request.payload
+        view = memoryview(ffi.buffer(start, request.payload_length))
+        length = 8 + int.from_bytes(view[:8], "little")
+        (
+            self.path,
+            self.argv,
+            self.prefix,
+            self.exec_prefix,
+            self.env,
+            self.returns,
+            self.max_result,
+        ) = marshal.loads(view[8:length])
+        self.payload = view[length + -length % 64 :]
+        self.allow: Sequence[Any] = ()
+
+
+def _be_child() -> NoReturn:
+    """Load the function with the host's eyes, become the container, run it.  Ends the process."""
+    try:
+        call = Call()
+        modules = len(sys.modules)
+        sys.path[:] = call.path
+        sys.argv[:] = call.argv
+        sys.prefix, sys.exec_prefix = call.prefix, call.exec_prefix
+        os.environb.clear()
+        os.environb.update(call.env)
+        try:
+            fn, populate, call.allow, _ = reconstruct.load_payload(call.payload)
+            if call.returns == "pickle":
+                import cloudpickle  # noqa: F401 - later the file may be out of reach
+        except BaseException as error:
+            _say_load_failure(error)
+            os._exit(FAILED)
+        threaded = len(sys.modules) != modules and _threads() > 1
+        if lib.pc_is_join():
+            _join(call, fn, threaded)
+        if lib.pc_is_loader():
+            if threaded and os.fork():
+                os._exit(0)  # the threads end here; the supervisor goes on alone
+            lib.pc_supervise_loaded()
+        elif threaded:
+            lib.pc_say(lib.PC_SAY_THREADED, ffi.NULL, 0)
+            os._exit(FAILED)
+        _become_container(call, fn, populate)
+    except BaseException as error:  # a defect of ours: it must not pass for the function's
+        _say_load_failure(error)
+        os._exit(FAILED)
+
+
+def run_loaded(
+    fn: Callable[[], Any], populate: Callable[[], Any] | None, allow: Sequence[Any]
+) -> NoReturn:
+    """In a child that has the function already (``start_method="fork"``)."""
+    try:
+        call = Call()
+        call.allow = allow
+        os.environb.clear()
+        os.environb.update(call.env)
+        if call.returns == "pickle":
+            import cloudpickle  # noqa: F401
+        _become_container(call, fn, populate)
+    except BaseException as error:
+        _say_load_failure(error)
+        os._exit(FAILED)
+
+
+def _say_load_failure(error: BaseException) -> None:
+    variable = ""
+    if reconstruct.wants_environment(error):
+        variable = "environment"
+    words = (
+        f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+        reconstruct.failed_import(error),
+        variable,
+    )
+    chunks = encode_value((*words, b"".join(encode_exception(error))))
+    _say(lib.PC_SAY_LOAD_FAILED, chunks)
+
+
+def _say(kind: int, chunks: Sequence[Any]) -> None:
+    """Send a message to the caller, by memfd if it is long.  The caller may have gone."""
+    message = to_wire(chunks)
+    if isinstance(message, int):
+        lib.pc_say_with(kind, ffi.NULL, 0, message)
+        os.close(message)
+    else:
+        lib.pc_say_with(kind, ffi.from_buffer(message), len(message), -1)
+
+
+def _become_container(
+    call: Call, fn: Callable[[], Any], populate: Callable[[], Any] | None
+) -> NoReturn:
+    if lib.pc_run_plan(0):
+        os._exit(FAILED)
+    sys.path_importer_cache.clear()  # what it knows of directories is the host's
+    if populate is not None:
+        try:
+            populate()
+        except BaseException as error:
+            _say(lib.PC_SAY_HOOK_FAILED, encode_exception(error, call.allow))
+            os._exit(FAILED)
+    if lib.pc_run_plan(1):
+        os._exit(FAILED)
+    _say(lib.PC_SAY_READY, [])
+    if call.flags & lib.PC_REQUEST_WAIT and lib.pc_wait_for_word():
+        os._exit(FAILED)
+    if call.flags & lib.PC_REQUEST_INIT:
+        error = lib.pc_fork_below_init()
+        if error:
+            raise OSError(error, os.strerror(error))
+    elif os.getpid() == 1:
+        lib.pc_signals_of_init()
+    _run(call, fn)
+
+
+def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
+    """An excursion: join, fork, run.  Nothing is imported from the container."""
+    if threaded:
+        pid = os.fork()
+        if pid:
+            lib.pc_init(pid, -1)
+    sys.meta_path[:] = [_NoImports]
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+    sys.path.clear()
+    failure = ffi.new("struct pc_failure *")
+    if lib.pc_join(call.request, failure):
+        lib.pc_say(lib.PC_SAY_SETUP_FAILED, failure, ffi.sizeof("struct pc_failure"))
+        os._exit(FAILED)
+    error = lib.pc_fork_below_init()
+    if error:
+        failure.error, failure.stage = error, lib.PC_STAGE_FORK
+        lib.pc_say(lib.PC_SAY_SETUP_FAILED, failure, ffi.sizeof("struct pc_failure"))
+        os._exit(FAILED)
+    lib.pc_close_all_but_call()
+    _say(lib.PC_SAY_READY, [])
+    _run(call, fn)
+
+
+class _NoImports:
+    """The only finder in an excursion: the container's files are not to be trusted."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        import _frozen_importlib as bootstrap
+
+        for finder in (bootstrap.BuiltinImporter, bootstrap.FrozenImporter):
+            spec = finder.find_spec(name, path)
+            if spec is not None:
+                return spec  # type: ignore[return-value]
+        error = ModuleNotFoundError(
+            f"module {name!r} is not loaded, and an excursion imports nothing from the container; "
+            f"import it outside the function, or name it in preload=",
+            name=name,
+        )
+        raise error
+
+
+def _run(call: Call, fn: Callable[[], Any]) -> NoReturn:
+    """Run the function, send its value or exception, end the process."""
+    try:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and os.isatty(stream.fileno()):
+                stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        kind, chunks, code = _outcome(call, fn)
+    except KeyboardInterrupt:
+        kind, chunks, code = _interrupted()
+    _flush()
+    if kind:
+        try:
+            _say(kind, chunks)
+        except BaseException as error:
+            _say(lib.PC_SAY_EXCEPTION, encode_exception(error, call.allow))
+    os._exit(code)
+
+
+def _outcome(call: Call, fn: Callable[[], Any]) -> tuple[int, Sequence[Any], int]:
+    """What to say and the exit status."""
+    try:
+        value = fn()
+    except SystemExit as error:
+        return 0, [], _exit_code(error)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BaseException as error:
+        return lib.PC_SAY_EXCEPTION, encode_exception(error, call.allow, call.max_result), 1
+    try:
+        if call.returns == "pickle":
+            import cloudpickle
+
+            reconstruct.classes_to_cloudpickle()
+            return lib.PC_SAY_VALUE_PICKLE, [cloudpickle.dumps(value)], 0
+        return lib.PC_SAY_VALUE, encode_value(value, call.allow, call.max_result), 0
+    except EncodeError as error:
+        return lib.PC_SAY_UNENCODABLE, encode_refusal(error), 0
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BaseException as error:
+        refusal = EncodeError(f"cannot be sent: {type(error).__name__}: {error}", "", "result")
+        return lib.PC_SAY_UNENCODABLE, encode_refusal(refusal), 0
+
+
+def _interrupted() -> tuple[int, Sequence[Any], int]:
+    """Ended by SIGINT, as far as a process 1 can: the kernel drops the default action."""
+    number = int(_signal.SIGINT)
+    return lib.PC_SAY_ENDED, [number.to_bytes(4, "little")], 128 + number
+
+
+def _exit_code(error: SystemExit) -> int:
+    """As the interpreter has it: None is 0, a number is itself, anything else is printed."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    try:
+        print(error.code, file=sys.stderr)
+    except BaseException:
+        pass
+    return 1
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BaseException:
+            pass  # the reader has gone

@@ -1,0 +1,258 @@
+"""One call's conversation: with the supervisor of the child, and with the child itself.
+
+What the supervisor says is trusted: started, exited, the usage.  What the child says is trusted
+until the function starts, and only data afterwards.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import socket
+import time
+from typing import Any
+
+from .._native import lib
+from ..errors import HelperError, ResultError
+from .protocol import FAILURE, STATUS
+from .results import ExitStatus, Usage
+
+__all__ = ["Exchange"]
+
+_LONGEST = (1 << 16) + 64  # of a message; longer ones come by memfd
+_VALUES = frozenset(
+    (
+        lib.PC_SAY_VALUE,
+        lib.PC_SAY_VALUE_PICKLE,
+        lib.PC_SAY_EXCEPTION,
+        lib.PC_SAY_UNENCODABLE,
+    )
+)
+_BEFORE = frozenset(
+    (
+        lib.PC_SAY_SETUP_FAILED,
+        lib.PC_SAY_LOAD_FAILED,
+        lib.PC_SAY_HOOK_FAILED,
+        lib.PC_SAY_THREADED,
+    )
+)
+
+
+class Exchange:
+    """The two sockets of a call and what has come over them.
+
+    Attributes:
+        pid, pidfd: of the container's first process, once it has started.
+        clone_error: the errno when it could not be cloned.
+        ready: the function has started.
+        refusal: (kind, body) of what the child said instead of starting it.
+        outcome: (kind, body, memfd or -1) of what came of the function.
+        malformed: why its last word is not one.
+        status, usage: how it ended.
+    """
+
+    def __init__(self, call: socket.socket, status: socket.socket) -> None:
+        self.call = call
+        self._status = status
+        self.pid = 0
+        self.pidfd = -1
+        self.clone_error = 0
+        self.ready = False
+        self.refusal: tuple[int, bytes] | None = None
+        self.outcome: tuple[int, bytes, int] | None = None
+        self.malformed: ResultError | None = None
+        self.status: ExitStatus | None = None
+        self.usage: Usage | None = None
+        self._ended: ExitStatus | None = None
+        self._lost = False
+        self._poll = select.poll()
+        self._poll.register(status, select.POLLIN)
+        self._poll.register(call, select.POLLIN)
+        self._calling = True
+        self.supervisor = 0  # a child of ours that supervises (start_method="fork")
+
+    # ---- waiting
+
+    def pump(
+        self,
+        until: str,
+        deadline: float | None = None,
+        files: dict[int, Any] | None = None,
+    ) -> bool:
+        """Take what comes until the attribute *until* is true, or *deadline* (monotonic) passes.
+
+        Arguments:
+            files: descriptors to watch as well: fd → (events, what to call when one has come).
+
+        Returns whether it is true.
+
+        Raises:
+            HelperError: the helper died, and with it the container.
+        """
+        while not getattr(self, until):
+            if self.over:
+                return bool(getattr(self, until))
+            wait = None
+            if deadline is not None:
+                wait = max(0.0, deadline - time.monotonic()) * 1000
+            if files:
+                for fd, (events, _) in files.items():
+                    self._poll.register(fd, events)
+            try:
+                events_now = self._poll.poll(wait)
+            finally:
+                for fd in files or ():
+                    self._poll.unregister(fd)
+            if not events_now and deadline is not None and time.monotonic() >= deadline:
+                return False
+            for fd, _ in events_now:
+                if fd == self._status.fileno():
+                    self._hear_status()
+                elif fd == self.call.fileno():
+                    self._hear_call()
+                elif files and fd in files:
+                    files[fd][1]()
+        return True
+
+    @property
+    def over(self) -> bool:
+        """The container has ended, or never started."""
+        return self.status is not None or self.clone_error != 0 or self._lost
+
+    @property
+    def decided(self) -> bool:
+        """It is known whether the function starts."""
+        return self.ready or self.refusal is not None or self.over
+
+    # ---- hearing
+
+    def _hear_status(self) -> None:
+        message, fds = _receive(self._status, STATUS.size, 1)
+        if not message:
+            self._poll.unregister(self._status)
+            self._drain()
+            self._lost = True
+            if self.refusal is None:
+                self.kill()
+                raise HelperError(
+                    "the helper process died, and its containers with it; "
+                    "the function may have run or not"
+                )
+            return
+        kind, value, user, system, wall, rss = STATUS.unpack(message)
+        if kind == lib.PC_STATUS_STARTED:
+            self.pid, self.pidfd = value, fds[0]
+        elif kind == lib.PC_STATUS_FAILED:
+            self.clone_error = value
+        else:
+            self._drain()
+            self.status = self._ended or ExitStatus.of_wait_status(value)
+            self.usage = Usage(user / 1e6, system / 1e6, wall / 1e9, rss)
+
+    def _hear_call(self, flags: int = 0) -> bool:
+        try:
+            message, fds = _receive(self.call, _LONGEST, 1, flags)
+        except BlockingIOError:
+            return False
+        except ConnectionError:  # it died with something of ours unread
+            message, fds = b"", []
+        if not message:
+            if self._calling:
+                self._poll.unregister(self.call)
+                self._calling = False
+            return False
+        memfd = fds[0] if fds else -1
+        kind, body = message[0], message[1:]
+        if kind == lib.PC_SAY_ENDED and len(body) == 4:
+            if self._ended is None:
+                self._ended = ExitStatus.of_wait_status(int.from_bytes(body, "little"))
+        elif not self.ready and kind == lib.PC_SAY_READY:
+            self.ready = True
+        elif not self.ready and kind in _BEFORE and self.refusal is None:
+            self.refusal = kind, _whole(body, memfd)
+            memfd = -1
+        elif self.ready and kind in _VALUES and self.outcome is None:
+            self.outcome = kind, body, memfd
+            memfd = -1
+        elif self.malformed is None and self.outcome is None:
+            self.malformed = ResultError(f"malformed message from the container (kind {kind})")
+        if memfd >= 0:
+            os.close(memfd)
+        return True
+
+    def _drain(self) -> None:
+        """Take what the child had said before it ended; whoever holds its socket now is late."""
+        if self._calling:
+            for _ in range(64):  # it says a handful of things; more is noise
+                if not self._hear_call(socket.MSG_DONTWAIT):
+                    break
+
+    # ---- saying
+
+    def go(self) -> None:
+        """Let the function start (after PC_REQUEST_WAIT)."""
+        try:
+            self.call.send(b"\0")
+        except OSError:
+            pass  # it has ended: the status tells
+
+    def kill(self) -> None:
+        """Kill the container's first process; the kernel ends the rest."""
+        self.signal(9)
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens once it has ended."""
+        if self.pidfd >= 0 and self.status is None:
+            import signal
+
+            try:
+                signal.pidfd_send_signal(self.pidfd, number)
+            except ProcessLookupError:
+                pass
+
+    def close(self) -> None:
+        """Close the sockets, the pidfd, an unread result."""
+        self.call.close()
+        self._status.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        if self.outcome is not None and self.outcome[2] >= 0:
+            os.close(self.outcome[2])
+            self.outcome = None
+
+
+def _receive(
+    sock: socket.socket, size: int, most_fds: int, flags: int = 0
+) -> tuple[bytes, list[int]]:
+    """One message; descriptors beyond *most_fds* are closed, a cut message is empty."""
+    # Room for a few more than expected, so that a surplus is seen and closed.
+    fds = array.array("i")
+    message, ancillary, said, _ = sock.recvmsg(
+        size, socket.CMSG_SPACE(16 * fds.itemsize), flags | socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    for fd in fds[most_fds:]:
+        os.close(fd)
+    if said & socket.MSG_TRUNC:
+        for fd in fds[:most_fds]:
+            os.close(fd)
+        return b"\xff", []
+    return message, fds.tolist()[:most_fds]
+
+
+def _whole(body: bytes, memfd: int) -> bytes:
+    if memfd < 0:
+        return body
+    from .codec.transport import from_memfd
+
+    return bytes(from_memfd(memfd, 1 << 24))
+
+
+def failure_of(body: bytes) -> tuple[int, int, int, int]:
+    """step, errno, which path, stage of a ``struct pc_failure``."""
+    step, error, at, stage = FAILURE.unpack(body)
+    return step, error, at, stage

@@ -1,0 +1,223 @@
+"""The helper process that clones containers, from the caller's side.
+
+A lean interpreter (``-I -S``, no site, no cloudpickle) that holds nothing of the caller's heap and
+has one thread: cloning it costs the same whatever the caller holds, and no lock or secret of the
+caller's is in a container.  One helper a process and a set of preloaded modules; a new one when
+what it inherited no longer matches the caller (ids, groups, capabilities, limits, cgroup,
+namespaces), and never one shared across a fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import _cffi_backend
+
+from .. import __file__ as _package_file
+from .._native import ffi, lib
+from ..errors import HelperError, SetupError
+from .identity import is_host_root
+
+__all__ = ["Forkserver", "forkserver"]
+
+_START = """\
+import sys
+sys.path += {path!r}
+import builtins, _sitebuiltins
+builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+from pycontainer.launch.child import serve
+serve(3, 4, {preload!r})
+"""
+
+_ABOVE = 16  # descriptors handed to the helper start here, so that none overwrites another
+
+# What the locale and the loader need; the containers' environments are their own.
+_KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME")
+# A preloaded library must not start its pool of threads.
+_ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM", "NUMEXPR")
+
+
+class Forkserver:
+    """A running helper.
+
+    Attributes:
+        pid: of the helper.
+        host_root: whether it may hand out any id of the host.
+        fingerprint: of the state that it took over from the caller.
+    """
+
+    def __init__(self, preload: tuple[str, ...], fingerprint: bytes) -> None:
+        self.fingerprint = fingerprint
+        self.host_root = is_host_root(lib.pc_effective_capabilities())
+        self.owner = os.getpid()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                self.pid = _start(theirs, preload)
+            word = ours.recv(1 << 16)
+        except BaseException:
+            ours.close()
+            raise
+        self._control = ours
+        if word != b"ok":
+            self.close()
+            reason = word.decode(errors="replace") or "it ended at once"
+            raise HelperError(f"the helper process did not start: {reason}")
+
+    def order(self, message: bytes, fds: list[int]) -> None:
+        """Have a child cloned; from any thread, since one message is sent whole.
+
+        Raises:
+            HelperError: the helper has died.
+        """
+        try:
+            socket.send_fds(self._control, [message], fds)
+        except OSError as error:
+            raise HelperError("the helper process has died") from error
+
+    def alive(self) -> bool:
+        """Whether its socket is still open."""
+        try:
+            return self._control.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """End the helper; its containers die with it."""
+        self._control.close()
+        if self.owner == os.getpid():
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass  # somebody else's os.wait() was quicker
+
+    def __del__(self) -> None:
+        if hasattr(self, "_control"):
+            self.close()
+
+
+def _start(control: socket.socket, preload: tuple[str, ...]) -> int:
+    executable = sys.executable
+    if not executable:
+        raise HelperError(
+            "sys.executable is not set, so no helper can be started; use start_method='fork'"
+        )
+    tree = lib.pc_clone_root_read_only()
+    if tree < 0:
+        raise _no_namespaces(-tree)
+    fds = [tree]
+    try:
+        fds.append(os.pidfd_open(os.getpid()))
+        raised = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for fd in fds]
+        fds += raised
+        fds.append(fcntl.fcntl(control.fileno(), fcntl.F_DUPFD_CLOEXEC, _ABOVE))
+        tree_at, caller_at, control_at = fds[2:]
+        # Executed from the read-only clone: a container cannot chmod or write its interpreter
+        # through /proc/self/exe.  argv[0] is the path as the caller has it, which is where the
+        # interpreter finds its prefix.
+        program = f"/proc/self/fd/{tree_at}{os.path.realpath(executable)}"
+        path = [str(Path(_package_file).parents[1]), str(Path(_cffi_backend.__file__).parent)]
+        path += sys.path if preload else []
+        return os.posix_spawn(
+            program,
+            [executable, *_options(), "-c", _START.format(path=path, preload=preload)],
+            _environment(preload),
+            file_actions=[
+                *((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)),
+                (os.POSIX_SPAWN_DUP2, control_at, 3),
+                (os.POSIX_SPAWN_DUP2, caller_at, 4),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _options() -> list[str]:
+    options = ["-I", "-S", "-B"]
+    if sys.flags.optimize:
+        options.append("-" + "O" * sys.flags.optimize)
+    if sys.flags.utf8_mode:
+        options += ["-X", "utf8"]
+    return options
+
+
+def _environment(preload: tuple[str, ...]) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    if preload:
+        kept |= {f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}
+    return kept
+
+
+def _no_namespaces(error: int) -> SetupError:
+    from ..host.refusals import explain_clone_error
+
+    failure = SetupError(error, None, None, "make a user namespace")
+    for line in explain_clone_error(error):
+        failure.add_note(line)
+    return failure
+
+
+# ---- the one of this process -----------------------------------------------------------------
+
+_running: dict[tuple[str, ...], Forkserver] = {}
+_lock = threading.Lock()
+
+
+def forkserver(preload: tuple[str, ...] = ()) -> Forkserver:
+    """The helper for calls from this process, as it is now; started when needed.
+
+    Raises:
+        SetupError: no user namespace can be made; its notes say why.
+        HelperError: the helper does not start.
+    """
+    fingerprint = _fingerprint()
+    server = _running.get(preload)
+    if server is not None and server.fingerprint == fingerprint and server.alive():
+        return server
+    with _lock:
+        server = _running.get(preload)
+        if server is None or server.fingerprint != fingerprint or not server.alive():
+            # One that containers still run under lives on in their Running.
+            server = _running[preload] = Forkserver(preload, fingerprint)
+        return server
+
+
+def _fingerprint() -> bytes:
+    buffer = ffi.new("char[]", 1 << 14)
+    length = lib.pc_fingerprint(buffer, len(buffer))
+    if length < 0:
+        if -length == errno.ENOENT:
+            raise SetupError(errno.ENOENT, "is /proc mounted?", "/proc/thread-self", "read /proc")
+        raise SetupError(-length, None, "/proc/thread-self", "read this process's credentials")
+    return bytes(ffi.buffer(buffer, length))
+
+
+def _forget() -> None:
+    """In the child of a fork: the helper is the parent's."""
+    global _lock
+    _running.clear()
+    _lock = threading.Lock()
+
+
+def _end() -> None:
+    while _running:
+        _running.popitem()[1].close()
+
+
+os.register_at_fork(after_in_child=_forget)
+atexit.register(_end)

@@ -1,0 +1,152 @@
+"""The messages of ``_native/pycontainer.h`` as Python packs and reads them.
+
+The layouts are checked against the compiled helper's own by a test.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._native import lib
+from ..plan.pack import Packed
+
+__all__ = [
+    "FAILURE",
+    "INLINE",
+    "ORDER",
+    "REQUEST",
+    "STATUS",
+    "Preamble",
+    "namespace_bits",
+    "pack_order",
+    "pack_request",
+]
+
+ORDER = struct.Struct("<IIII256s256s")
+REQUEST = struct.Struct("<12I2Q6I5Q")
+STATUS = struct.Struct("<IiQQQQ")
+FAILURE = struct.Struct("<4i")
+
+INLINE = 1 << 16
+"""The longest request that travels as one message, in bytes; a longer one goes by memfd."""
+
+_ALIGNMENT = 64  # of the payload: arrays in it stay where they are
+
+_NAMESPACES = {
+    "user": lib.PC_NS_USER,
+    "pid": lib.PC_NS_PID,
+    "mnt": lib.PC_NS_MNT,
+    "net": lib.PC_NS_NET,
+    "ipc": lib.PC_NS_IPC,
+    "uts": lib.PC_NS_UTS,
+    "cgroup": lib.PC_NS_CGROUP,
+}
+
+
+def namespace_bits(names: frozenset[str]) -> int:
+    """The helper's bits for *names*."""
+    bits = 0
+    for name in names:
+        bits |= _NAMESPACES[name]
+    return bits
+
+
+def pack_order(flags: int, namespaces: int, uid_map: str = "", gid_map: str = "") -> bytes:
+    """A ``struct pc_order``."""
+    return ORDER.pack(lib.PC_MAGIC, flags, namespaces, 0, uid_map.encode(), gid_map.encode())
+
+
+class Preamble:
+    """What Python in the child needs before the payload: a marshalled tuple.
+
+    Fields, in order: sys.path, sys.argv, sys.prefix, sys.exec_prefix, the environment, how the
+    result returns ("data" or "pickle"), its most bytes, whether a function is to run below an
+    init, whether it joins.
+    """
+
+    @staticmethod
+    def pack(
+        path: Sequence[str],
+        argv: Sequence[str],
+        prefixes: tuple[str, str],
+        env: Mapping[str, str],
+        returns: str,
+        max_result: int,
+    ) -> bytes:
+        data = marshal.dumps(
+            (
+                list(path),
+                list(argv),
+                *prefixes,
+                {os.fsencode(k): os.fsencode(v) for k, v in env.items()},
+                returns,
+                max_result,
+            )
+        )
+        return len(data).to_bytes(8, "little") + data
+
+
+def pack_request(
+    flags: int,
+    plan: Packed,
+    before_hook: int,
+    payload: Sequence[Any] = (),
+    *,
+    maps: tuple[str, str, str, str] = ("", "", "", ""),
+    lock_mapper: bool = False,
+    join: tuple[int, int, int, bool, int, tuple[int, ...]] = (0, 0, 0, False, 0, (0,) * 5),
+) -> tuple[list[Any], int]:
+    """A ``struct pc_request`` with all that follows it: pieces to be sent one after the other.
+
+    Arguments:
+        plan: the packed steps.
+        payload: a preamble and the payload's chunks.
+        maps: what the child writes itself: uid, gid, and the same for the lock.
+        join: namespaces, uid, gid, no_new_privs, pid, capability sets, for an excursion.
+    """
+    steps, blob = plan
+    offsets = []
+    for text in maps:
+        offsets.append(len(blob) if text else 0)
+        if text:
+            blob += text.encode() + b"\0"
+    text_at = REQUEST.size + len(steps)
+    payload_at = -(-(text_at + len(blob)) // _ALIGNMENT) * _ALIGNMENT
+    if payload:
+        # The preamble is padded too, so that the payload proper begins aligned.
+        preamble, *rest = payload
+        payload = [preamble, b"\0" * (-len(preamble) % _ALIGNMENT), *rest]
+    size = sum(map(len, payload))
+    namespaces, uid, gid, no_new_privileges, pid, capabilities = join
+
+    def header(flags: int) -> bytes:
+        return REQUEST.pack(
+            lib.PC_MAGIC,
+            flags,
+            REQUEST.size,
+            before_hook,
+            len(steps) // 48,
+            text_at,
+            len(blob),
+            *offsets,
+            lock_mapper,
+            payload_at,
+            size,
+            namespaces,
+            uid,
+            gid,
+            no_new_privileges,
+            pid,
+            0,
+            *capabilities,
+        )
+
+    total = payload_at + size
+    if total > INLINE:
+        flags |= lib.PC_REQUEST_MEMFD
+    padding = b"\0" * (payload_at - text_at - len(blob))
+    return [header(flags), steps, blob, padding, *payload], total

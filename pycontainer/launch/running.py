@@ -1,0 +1,398 @@
+"""A container that runs: wait for it, talk to it, end it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import IO, Any, Generic, TypeVar
+
+from attrs import evolve
+
+from .._native import lib
+from ..errors import (
+    ContainerError,
+    ContainerExitError,
+    ContainerTimeoutError,
+    ResultError,
+)
+from ..plan.compile import Plan
+from .codec.decode import decode_refusal, decode_value
+from .codec.raised import decode_exception
+from .codec.transport import from_memfd
+from .exchange import Exchange
+from .results import Completed, ExitStatus, Usage, verdict_of
+from .stdio import Stdio
+from .words import import_note, read_only_note
+
+__all__ = ["Running"]
+
+T = TypeVar("T")
+
+KILL_AFTER = 5.0
+"""Seconds between a relayed signal and SIGKILL."""
+_PATIENCE = 30.0  # seconds for the kernel to end what was killed; then something is wrong
+
+
+class Running(Generic[T]):
+    """A running container.
+
+    In a ``with`` statement an exception kills it, a normal end waits for it, and an idle one
+    (without a function) is killed at the end.  It is not tied to the life of this object, but to
+    that of the calling process.
+
+    Attributes:
+        args: what runs: the function's name.
+        pid: its first process, as the caller sees it.
+        pidfd: a descriptor of it, valid until it has been waited for.
+        stdin, stdout, stderr: files of the caller where PIPE was asked for, else None.
+        returncode: None while it runs; then the exit code, or a signal's number negated.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        stdio: Stdio,
+        *,
+        args: Any,
+        plan: Plan | None,
+        allow: tuple[Any, ...],
+        returns: str,
+        max_result: int,
+        idle: bool,
+        keep: Any,
+    ) -> None:
+        self.args = args
+        self.stdin: IO[bytes] | None = stdio.stdin
+        self.stdout: IO[bytes] | None = stdio.stdout
+        self.stderr: IO[bytes] | None = stdio.stderr
+        self._exchange = exchange
+        self._stdio = stdio
+        self._plan = plan
+        self._allow = allow
+        self._returns = returns
+        self._max_result = max_result
+        self._idle = idle
+        self._keep = keep  # the helper, which must outlive its containers
+        self._completed: Completed[T] | None = None
+        self._kill_at: float | None = None
+        self.pid = exchange.pid
+
+    # ---- looking
+
+    @property
+    def pidfd(self) -> int:
+        """A pidfd of the container's first process.
+
+        Raises:
+            ValueError: it has been waited for.
+        """
+        if self._exchange.pidfd < 0:
+            raise ValueError("the container has ended")
+        return self._exchange.pidfd
+
+    def fileno(self) -> int:
+        """The pidfd: readable when the container has ended."""
+        return self.pidfd
+
+    @property
+    def returncode(self) -> int | None:
+        """None until ``poll()`` or ``wait()`` has seen the end."""
+        return None if self._completed is None else self._completed.returncode
+
+    def poll(self) -> int | None:
+        """The return code if the container has ended, else None."""
+        if self._completed is None and self._exchange.pump("over", time.monotonic()):
+            self._complete()
+        return self.returncode
+
+    # ---- waiting
+
+    def wait(self, timeout: float | None = None) -> Completed[T]:
+        """Wait for the end.
+
+        Arguments:
+            timeout: seconds.  When they pass the container goes on.
+
+        Raises:
+            ContainerTimeoutError: *timeout* passed.
+            HelperError: the helper died, and the container with it.
+        """
+        if self._completed is None:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            if not self._pump("over", deadline):
+                raise self._timeout_error(timeout or 0.0)
+            self._complete()
+        assert self._completed is not None
+        return self._completed
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the end and return the function's value, or raise what it raised.
+
+        Raises:
+            ContainerExitError: it ended without a value.
+            ResultError: the value does not cross.
+            ContainerTimeoutError: *timeout* (seconds) passed; the container goes on.
+        """
+        return self.wait(timeout).result()
+
+    def communicate(
+        self, input: bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes | None, bytes | None]:
+        """Send *input* to stdin, read stdout and stderr to their ends, and wait.
+
+        Raises:
+            ContainerTimeoutError: *timeout* (seconds) passed; the container goes on.  What has
+                been read until then is in ``stdout`` and ``stderr`` of the error.
+        """
+        completed = self.capture(input, timeout)
+        return completed.stdout, completed.stderr
+
+    def capture(self, input: bytes | None = None, timeout: float | None = None) -> Completed[T]:
+        """``communicate()``, returning the ``Completed`` with the output in it."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        output = _Output(self, input)
+        while not self._pump("over", deadline, output.files) or output.files:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise self._timeout_error(timeout or 0.0, output)
+            if self._exchange.over:
+                # Pipes may be held by somebody who outlives the container: read what is there.
+                output.finish()
+        self._complete()
+        assert self._completed is not None
+        self._completed = evolve(
+            self._completed, stdout=output.text("stdout"), stderr=output.text("stderr")
+        )
+        return self._completed
+
+    def _pump(
+        self, until: str, deadline: float | None = None, files: dict[int, Any] | None = None
+    ) -> bool:
+        """``Exchange.pump``, killing in between when a relayed signal was not obeyed."""
+        while True:
+            kill_at = self._kill_at
+            times = [moment for moment in (deadline, kill_at) if moment is not None]
+            if self._exchange.pump(until, min(times, default=None), files):
+                return True
+            if self._exchange.over:
+                return False
+            now = time.monotonic()
+            if self._kill_at is not None and now >= self._kill_at:
+                self._kill_at = None
+                self.kill()
+            elif deadline is not None and now >= deadline:
+                return False
+
+    def _timeout_error(
+        self, timeout: float, output: _Output | None = None
+    ) -> ContainerTimeoutError:
+        completed: Completed[T] | None = self._completed
+        error = ContainerTimeoutError(
+            f"{self.args} did not end within {timeout:g} seconds", completed, timeout
+        )
+        error.cmd = self.args
+        if output is not None:
+            error.output, error.stderr = output.text("stdout"), output.text("stderr")
+        return error
+
+    # ---- ending
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the container's first process; none once it has ended."""
+        self._exchange.signal(number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the container: all its processes."""
+        self.send_signal(signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the container, wait until it has ended, and close what was opened for it."""
+        self.kill()
+        if self._completed is None:
+            try:
+                self._exchange.pump("over", time.monotonic() + _PATIENCE)
+                self._complete()
+            except ContainerError:
+                pass
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptors.  The container goes on if it has not ended."""
+        self._exchange.close()
+        self._stdio.close()
+
+    def relay(self, number: int) -> None:
+        """Pass a signal of the caller's on; the second one, or five seconds, kills."""
+        if self._kill_at is not None:
+            self.kill()
+        else:
+            self._kill_at = time.monotonic() + KILL_AFTER
+            self.send_signal(number)
+
+    def __enter__(self) -> Running[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None or self._idle:
+            self.end()
+            return
+        if self.stdin is not None:
+            self.stdin.close()
+        try:
+            self.wait()
+        except BaseException:
+            self.end()
+            raise
+        self.close()
+
+    def __del__(self) -> None:
+        exchange = getattr(self, "_exchange", None)
+        if exchange is not None:
+            if not exchange.over:
+                warnings.warn(
+                    f"container {self.pid} is still running", ResourceWarning, source=self
+                )
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "running" if self._completed is None else str(self._completed.status)
+        return f"<Running {self.args} pid={self.pid} {state}>"
+
+    # ---- the outcome
+
+    def _complete(self) -> None:
+        if self._completed is not None:
+            return
+        exchange = self._exchange
+        status = exchange.status or ExitStatus(signal=int(signal.SIGKILL))
+        usage = exchange.usage or Usage(0.0, 0.0, 0.0, 0)
+        completed: Completed[T] = Completed(self.args, status, verdict_of(status), usage)
+        value, error = None, None
+        try:
+            value = self._value(completed)
+        except ContainerExitError as exit_error:
+            error = exit_error
+        except BaseException as raised:  # what the function raised, or a ResultError
+            error = raised
+            error.__traceback__ = None
+        self._completed = evolve(completed, value=value, exception=error)
+        if isinstance(error, ContainerExitError):
+            error.completed = self._completed
+        exchange.close()
+
+    def _value(self, completed: Completed[T]) -> Any:
+        exchange = self._exchange
+        if self._idle:
+            return None
+        if exchange.outcome is None:
+            if exchange.malformed is not None:
+                raise exchange.malformed
+            raise ContainerExitError(f"{self.args} ended without a value: {completed.status}")
+        kind, body, memfd = exchange.outcome
+        exchange.outcome = None
+        view: memoryview | bytes = body
+        if memfd >= 0:
+            view = from_memfd(memfd, self._max_result)
+        if kind == lib.PC_SAY_UNENCODABLE:
+            raise decode_refusal(view)
+        if kind == lib.PC_SAY_EXCEPTION:
+            error = decode_exception(view, self._allow)
+            import_note(error)
+            if self._plan is not None:
+                read_only_note(error, self._plan)
+            raise error
+        if kind == lib.PC_SAY_VALUE_PICKLE:
+            if self._returns != "pickle":
+                raise ResultError("malformed message: a pickle, which was not asked for")
+            return pickle.loads(view)
+        return decode_value(view, self._allow)
+
+
+class _Output:
+    """What is read from a container's pipes, and written to its stdin, while it is waited for."""
+
+    def __init__(self, running: Running[Any], input: bytes | None) -> None:
+        self.files: dict[int, tuple[int, Callable[[], None]]] = {}
+        self._read: dict[str, list[bytes]] = {}
+        for name in ("stdout", "stderr"):
+            stream = getattr(running, name)
+            if stream is not None:
+                self._read[name] = []
+                if not stream.closed:
+                    os.set_blocking(stream.fileno(), False)
+                    self._watch(name, stream)
+        stdin = running.stdin
+        if stdin is not None:
+            if input:
+                os.set_blocking(stdin.fileno(), False)
+                self._feed(stdin, memoryview(input))
+            else:
+                stdin.close()
+        elif input is not None:
+            raise ValueError("input needs stdin=PIPE")
+
+    def _watch(self, name: str, stream: IO[bytes]) -> None:
+        fd = stream.fileno()
+
+        def read() -> None:
+            try:
+                data = os.read(fd, 1 << 16)
+            except BlockingIOError:
+                return
+            if data:
+                self._read[name].append(data)
+            else:
+                del self.files[fd]
+                stream.close()
+
+        self.files[fd] = (select.POLLIN, read)
+
+    def _feed(self, stream: IO[bytes], left: memoryview) -> None:
+        fd = stream.fileno()
+
+        def write() -> None:
+            nonlocal left
+            try:
+                left = left[os.write(fd, left[: 1 << 16]) :]
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                left = left[:0]
+            if not left:
+                del self.files[fd]
+                stream.close()
+
+        self.files[fd] = (select.POLLOUT, write)
+
+    def finish(self) -> None:
+        """Take what is there and stop."""
+        for fd, (events, act) in list(self.files.items()):
+            if events == select.POLLIN:
+                before = -1
+                while fd in self.files and before != self._amount():
+                    before = self._amount()
+                    act()
+            self.files.pop(fd, None)
+
+    def _amount(self) -> int:
+        return sum(map(len, self._read.values()))
+
+    def text(self, name: str) -> bytes | None:
+        pieces: Iterable[bytes] | None = self._read.get(name)
+        return None if pieces is None else b"".join(pieces)
+
+

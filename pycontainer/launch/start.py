@@ -1,0 +1,405 @@
+"""Starting a container: everything is checked and packed before anything is started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+from attrs import frozen
+
+from .._native import ffi, lib
+from ..declare.container import Container
+from ..errors import ContainerTimeoutError, HelperError, SetupError
+from ..plan.compile import Plan, compile
+from ..plan.pack import Packed, pack
+from ..plan.steps import MountAttr, Op, Step
+from . import payload as payloads
+from .codec.allow import check_allow
+from .codec.raised import decode_exception
+from .codec.transport import to_memfd
+from .exchange import Exchange
+from .forkserver import Forkserver, forkserver
+from .identity import Identity, identity_of
+from .protocol import INLINE, Preamble, namespace_bits, pack_order, pack_request
+from .results import name_of
+from .running import Running
+from .stdio import Stdio
+from .trees import send_trees
+from .words import clone_failure, load_error, setup_failure
+
+__all__ = ["MAX_RESULT", "CallOptions", "start", "start_join"]
+
+MAX_RESULT = 256 << 20
+"""The most bytes that a result may have, unless ``max_result=`` says otherwise."""
+
+
+@frozen
+class CallOptions:
+    """The options of a call that are not the container's, checked.
+
+    Raises:
+        ValueError, TypeError: naming the option.
+    """
+
+    start_method: str = "forkserver"
+    preload: tuple[str, ...] = ()
+    returns: str = "data"
+    allow: tuple[Any, ...] = ()
+    max_result: int = MAX_RESULT
+    process_spawned_hook: Callable[[Running[Any]], object] | None = None
+    populate_filesystem: Callable[[], object] | None = None
+
+    @classmethod
+    def of(cls, *, preload: Iterable[str] = (), allow: Iterable[Any] = (), **rest: Any) -> Any:
+        """Checked; iterables become tuples."""
+        if isinstance(preload, str):
+            raise TypeError(f"preload= takes names of modules, as in preload=[{preload!r}]")
+        options = cls(preload=tuple(preload), allow=check_allow(allow), **rest)
+        if options.start_method not in ("forkserver", "fork"):
+            raise ValueError(
+                f"start_method is 'forkserver' or 'fork', not {options.start_method!r}"
+            )
+        if options.returns not in ("data", "pickle"):
+            raise ValueError(f"returns is 'data' or 'pickle', not {options.returns!r}")
+        if not isinstance(options.max_result, int) or options.max_result < 0:
+            raise ValueError(f"max_result is a number of bytes, not {options.max_result!r}")
+        if options.start_method == "fork" and options.preload:
+            raise ValueError("preload= is for the forkserver; a forked child has what you loaded")
+        return options
+
+
+def _preamble(env: Mapping[str, str], options: CallOptions) -> bytes:
+    # "" in sys.path means the current directory, which the container does not have.
+    path = [entry or os.getcwd() for entry in sys.path if isinstance(entry, str)]
+    return Preamble.pack(
+        path, sys.argv, (sys.prefix, sys.exec_prefix), env, options.returns, options.max_result
+    )
+
+
+def start(
+    container: Container,
+    fn: Callable[[], Any] | None,
+    options: CallOptions,
+    stdio: Callable[[], Stdio],
+    deadline: float | None = None,
+) -> Running[Any]:
+    """Start *fn* in *container*, and return when it runs.
+
+    Raises:
+        PayloadError: fn cannot be sent or loaded.
+        SetupError: the kernel refused a step; fn has not run.
+        ContainerTimeoutError: *deadline* (monotonic) passed.
+        HelperError: the helper died.
+    """
+    fork = options.start_method == "fork"
+    chunks: list[Any] = []
+    if fn is not None:
+        if not callable(fn):
+            payloads.dump_payload(fn)  # words the error
+        chunks = [_preamble(container.env, options)]
+        if not fork:
+            data = payloads.dump_payload(
+                fn, allow=options.allow, populate=options.populate_filesystem
+            )
+            chunks += data.chunks
+    elif options.populate_filesystem is not None:
+        raise ValueError("populate_filesystem= needs a function to run after it")
+    server = forkserver(options.preload)
+    identity = identity_of(container, server.host_root)
+    plan = _for_host(compile(container), identity)
+    flags = 0
+    if fn is None:
+        flags |= lib.PC_REQUEST_IDLE
+    elif container.child_is_pid1 is False or "pid" not in container.namespaces:
+        flags |= lib.PC_REQUEST_INIT
+    if options.process_spawned_hook is not None:
+        flags |= lib.PC_REQUEST_WAIT
+    trees = identity.host_root and "user" in container.namespaces
+    own = not identity.by_parent
+    request, total = pack_request(
+        flags,
+        pack(plan, trees=trees),
+        plan.hook,
+        chunks,
+        maps=(
+            identity.uid_map if own else "",
+            identity.gid_map if own else "",
+            identity.lock_uid_map,
+            identity.lock_gid_map,
+        ),
+        lock_mapper=identity.by_parent,
+    )
+    order_flags = lib.PC_ORDER_PARENT_MAPS if identity.by_parent else 0
+    namespaces = namespace_bits(container.namespaces)
+
+    def begin(loader: int, streams: Stdio) -> Exchange:
+        order = pack_order(
+            order_flags | loader, namespaces, identity.uid_map, identity.gid_map
+        )
+        steps = plan.tree_steps if trees else ()
+        launch = _Launch(order, request, total, streams, steps, identity)
+        if fork and fn is not None:
+            return launch.by_fork(fn, options)
+        return launch.by_server(server)
+
+    return _begin(
+        begin, stdio(), options, plan, container.env, deadline, name=_name(fn), idle=fn is None,
+        keep=server, loads_threads=fn if not fork else None,
+    )
+
+
+def start_join(
+    fn: Callable[[], Any],
+    options: CallOptions,
+    stdio: Callable[[], Stdio],
+    env: Mapping[str, str],
+    target: int,
+    join: tuple[int, int, int, bool, int, tuple[int, ...]],
+    owner: bool,
+    deadline: float | None,
+) -> Running[Any]:
+    """Start *fn* in the namespaces of the process of the pidfd *target*."""
+    data = payloads.dump_payload(fn, allow=options.allow)
+    server = forkserver(options.preload)
+    request, total = pack_request(
+        lib.PC_REQUEST_JOIN_OWNER if owner else 0,
+        Packed(b"", b"\0"),
+        0,
+        [_preamble(env, options), *data.chunks],
+        join=join,
+    )
+    order = pack_order(lib.PC_ORDER_JOIN, 0)
+
+    def begin(loader: int, streams: Stdio) -> Exchange:
+        return _Launch(order, request, total, streams, (), None, target).by_server(server)
+
+    return _begin(
+        begin, stdio(), options, None, env, deadline, name=_name(fn), idle=False, keep=server,
+        loads_threads=None,
+    )
+
+
+def _name(fn: Callable[..., Any] | None) -> str:
+    return "(idle)" if fn is None else name_of(fn)
+
+
+# Functions whose loading started threads: they go to a loader at once the next time.
+_threaded: set[object] = set()
+
+
+def _begin(
+    begin: Callable[[int, Stdio], Exchange],
+    streams: Stdio,
+    options: CallOptions,
+    plan: Plan | None,
+    env: Mapping[str, str],
+    deadline: float | None,
+    *,
+    name: str,
+    idle: bool,
+    keep: Forkserver,
+    loads_threads: Callable[[], Any] | None,
+) -> Running[Any]:
+    key = getattr(loads_threads, "__code__", None)
+    loader = lib.PC_ORDER_LOADER if key in _threaded and key is not None else 0
+    try:
+        while True:
+            exchange = begin(loader, streams)
+            try:
+                _settle(exchange, deadline, name)
+                if (
+                    exchange.refusal is not None
+                    and exchange.refusal[0] == lib.PC_SAY_THREADED
+                    and not loader
+                ):
+                    # Namespaces cannot be unshared in a process with threads: load the function
+                    # in one process, and fork the container from it.
+                    loader = lib.PC_ORDER_LOADER
+                    if key is not None:
+                        _threaded.add(key)
+                    _reap(exchange)
+                    exchange.close()
+                    continue
+                if not exchange.ready:
+                    _refuse(exchange, plan, env, options.allow)
+                streams.sent()
+                running: Running[Any] = Running(
+                    exchange, streams, args=name, plan=plan, allow=options.allow,
+                    returns=options.returns, max_result=options.max_result, idle=idle, keep=keep,
+                )
+                if options.process_spawned_hook is not None:
+                    options.process_spawned_hook(running)
+                    exchange.go()
+                return running
+            except BaseException:
+                _abandon(exchange)
+                raise
+    except BaseException:
+        streams.close()
+        raise
+
+
+def _settle(exchange: Exchange, deadline: float | None, name: str) -> None:
+    """Wait until the function starts, or is known not to."""
+    if not exchange.pump("decided", deadline):
+        patience = 0.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        raise ContainerTimeoutError(f"{name} did not start in time", None, patience)
+
+
+def _reap(exchange: Exchange) -> None:
+    try:
+        exchange.pump("over", time.monotonic() + 5)
+    except HelperError:
+        pass
+
+
+def _abandon(exchange: Exchange) -> None:
+    """Kill what was started, whatever state it is in, and wait for its end."""
+    try:
+        if exchange.pid == 0 and not exchange.over:
+            # The helper answers an order in a millisecond; only then is there something to kill.
+            exchange.pump("pid", time.monotonic() + 5)
+        exchange.kill()
+        _reap(exchange)
+    except HelperError:
+        pass
+    exchange.close()
+
+
+def _refuse(
+    exchange: Exchange, plan: Plan | None, env: Mapping[str, str], allow: tuple[Any, ...]
+) -> NoReturn:
+    """Raise the reason why the function was not started."""
+    if exchange.refusal is not None:
+        kind, body = exchange.refusal
+        if kind == lib.PC_SAY_SETUP_FAILED:
+            raise setup_failure(body, plan)
+        if kind == lib.PC_SAY_HOOK_FAILED:
+            error = decode_exception(body, allow)
+            error.add_note("raised by populate_filesystem; the function has not run")
+            raise error
+        raise load_error(body, env)
+    if exchange.clone_error:
+        raise clone_failure(exchange.clone_error)
+    raise HelperError(
+        f"the container's process ended while it was set up: {exchange.status}; "
+        "the function has not run"
+    )
+
+
+class _Launch:
+    """What goes to one child: the order, the request, its descriptors."""
+
+    def __init__(
+        self,
+        order: bytes,
+        request: list[Any],
+        total: int,
+        streams: Stdio,
+        steps: tuple[Step, ...],
+        identity: Identity | None,
+        target: int = -1,
+    ) -> None:
+        self._order = order
+        self._request = request
+        self._total = total
+        self._streams = streams
+        self._steps = steps
+        self._identity = identity
+        self._target = target
+
+    def by_server(self, server: Forkserver) -> Exchange:
+        """Order a child from the helper."""
+        call, call_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        status, status_server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        exchange = Exchange(call, status)
+        try:
+            with call_child, status_server:
+                cwd = _current_directory()
+                fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd]
+                if self._target >= 0:
+                    fds.append(self._target)
+                try:
+                    server.order(self._order, fds)
+                finally:
+                    os.close(cwd)
+        except BaseException:
+            exchange.close()
+            raise
+        self._send(exchange)
+        return exchange
+
+    def _send(self, exchange: Exchange) -> None:
+        try:
+            if self._total > INLINE:
+                memfd = to_memfd(self._request)
+                try:
+                    socket.send_fds(exchange.call, [self._request[0]], [memfd])
+                finally:
+                    os.close(memfd)
+            else:
+                exchange.call.sendmsg(self._request)
+            if self._steps and self._identity is not None:
+                send_trees(exchange.call, self._steps, self._identity)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the child has ended: why, it or its supervisor says
+        except BaseException:
+            _abandon(exchange)
+            raise
+
+    def by_fork(self, fn: Callable[[], Any], options: CallOptions) -> Exchange:
+        """Fork this process; the child clones the container and supervises it."""
+        call, call_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        status, status_server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        exchange = Exchange(call, status)
+        cwd = _current_directory()
+        watched = os.pidfd_open(os.getpid())
+        with call_child, status_server:
+            supervisor = os.fork()
+            if supervisor == 0:
+                from . import child
+
+                try:
+                    order = ffi.from_buffer("struct pc_order *", self._order)
+                    fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd, -1]
+                    lib.pc_supervise_one(order, ffi.new("int[]", fds), watched, False)
+                    child.run_loaded(fn, options.populate_filesystem, options.allow)
+                finally:
+                    os._exit(child.FAILED)
+        os.close(cwd)
+        os.close(watched)
+        exchange.supervisor = supervisor
+        self._send(exchange)
+        return exchange
+
+
+def _current_directory() -> int:
+    try:
+        return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # removed, or no longer ours to enter
+        return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _for_host(plan: Plan, identity: Identity) -> Plan:
+    """Host root's containers may write to its files only without set-id modes (HAZARDS 31)."""
+    if not identity.host_root or not identity.uid_map:
+        return plan
+    writable = any(
+        step.op in (Op.BIND, Op.ROOT_DIRECTORY)
+        and not step.attributes & MountAttr.READ_ONLY
+        for step in plan.steps
+    )
+    if not writable:
+        return plan
+    after = max(
+        index
+        for index, step in enumerate(plan.steps)
+        if step.op in (Op.LOCK, Op.ROOT_READ_ONLY, Op.PIVOT) or index < plan.hook
+    )
+    steps = list(plan.steps)
+    steps.insert(after + 1, Step(Op.REFUSE_SET_ID))
+    return Plan(tuple(steps), plan.hook)

@@ -1,0 +1,158 @@
+"""The sources of host root's binds: opened, idmapped and handed to the child by the caller.
+
+The child of a host root has other ids and could not reach, say, a directory of mode 700.  And only
+a process that holds CAP_SYS_ADMIN over a file system may idmap a mount of it (mount_setattr(2)),
+while the mount is not attached anywhere yet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from .._native import lib
+from ..errors import SetupError
+from ..plan.steps import MountAttr, Op, Step, StepFlag
+from .identity import Identity
+
+__all__ = ["send_trees"]
+
+_BATCH = 200  # descriptors in one message; the kernel takes 253 (SCM_MAX_FD)
+
+
+def send_trees(call: socket.socket, steps: tuple[Step, ...], identity: Identity) -> None:
+    """Open the sources of *steps* and send them, in batches, each closed here once it is sent.
+
+    Raises:
+        SetupError: a source cannot be opened or idmapped; says which and what to do.
+        OSError: EPIPE when the child has gone.
+    """
+    namespace = _mount_namespace(identity)
+    for start in range(0, len(steps), _BATCH):
+        errors = bytearray()
+        fds: list[int] = []
+        try:
+            for step in steps[start : start + _BATCH]:
+                try:
+                    fds.append(_open(step, namespace))
+                    errors.append(0)
+                except FileNotFoundError:
+                    if not step.flags & StepFlag.OPTIONAL:
+                        raise
+                    errors.append(errno.ENOENT)
+            socket.send_fds(call, [bytes(errors)], fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
+def _source(step: Step) -> str:
+    return step.path if step.op is Op.ROOT_DIRECTORY else step.other
+
+
+def _open(step: Step, namespace: int) -> int:
+    source = _source(step)
+    recursive = bool(step.flags & StepFlag.RECURSIVE) or step.op is Op.ROOT_DIRECTORY
+    attributes = step.numbers[0]
+    if step.flags & StepFlag.DEVICE:
+        namespace = -1  # devtmpfs cannot be idmapped; a device's mode lets everyone in, or not
+    fd = _try(source, recursive, attributes, namespace)
+    if fd >= 0:
+        return fd
+    if namespace >= 0 and -fd in (errno.EINVAL, errno.EPERM):
+        # EINVAL: the file system, or one below it, cannot be idmapped (mount_setattr(2)).
+        return _open_one_by_one(step, source, recursive, attributes, namespace)
+    raise SetupError(-fd, None, source, step.describe())
+
+
+def _try(path: str, recursive: bool, attributes: int, namespace: int) -> int:
+    return int(lib.pc_open_source(os.fsencode(path), recursive, attributes, namespace))
+
+
+def _open_one_by_one(
+    step: Step, source: str, recursive: bool, attributes: int, namespace: int
+) -> int:
+    """The source and each mount below it by itself; what cannot be idmapped goes plainly."""
+    tree = _open_idmapped_or_plain(step, source, attributes, namespace)
+    try:
+        for below in _mounts_below(source) if recursive else ():
+            part = _open_idmapped_or_plain(step, below, attributes, namespace)
+            try:
+                relative = os.fsencode(os.path.relpath(below, source))
+                error = lib.pc_graft(tree, relative, part)
+                if error:
+                    raise SetupError(error, None, below, step.describe())
+            finally:
+                os.close(part)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def _open_idmapped_or_plain(step: Step, path: str, attributes: int, namespace: int) -> int:
+    fd = _try(path, False, attributes, namespace)
+    if fd >= 0:
+        return fd
+    if -fd not in (errno.EINVAL, errno.EPERM):
+        raise SetupError(-fd, None, path, step.describe())
+    if not attributes & MountAttr.READ_ONLY:
+        raise SetupError(
+            -fd,
+            "its file system cannot be idmapped, so host root's container cannot write to it; "
+            "bind it read-only, or choose the host's ids yourself with host_uid_start=",
+            path,
+            step.describe(),
+        )
+    fd = _try(path, False, attributes, -1)
+    if fd < 0:
+        raise SetupError(-fd, None, path, step.describe())
+    return fd
+
+
+def _mounts_below(source: str) -> Iterator[str]:
+    """Mount points below *source*, outer ones first, each once."""
+    prefix = os.path.realpath(source).rstrip("/") + "/"
+    seen = set()
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        # proc_pid_mountinfo(5): field 5, with blanks and backslashes in octal.
+        escaped = line.split(b" ")[4]
+        point = os.fsdecode(escaped.decode("unicode_escape").encode("latin-1"))
+        if point.startswith(prefix) and point not in seen:
+            seen.add(point)
+            yield point
+
+
+# ---- the user namespace that the mounts are mapped by ----------------------------------------
+
+_namespaces: dict[tuple[int, str, str], int] = {}
+_lock = threading.Lock()
+
+
+def _mount_namespace(identity: Identity) -> int:
+    """A descriptor of a user namespace with the maps; one a process and map, kept open."""
+    if not identity.mount_uid_map:
+        return -1
+    key = (os.getpid(), identity.mount_uid_map, identity.mount_gid_map)
+    with _lock:
+        fd = _namespaces.get(key)
+        if fd is None:
+            fd = lib.pc_make_user_namespace(
+                identity.mount_uid_map.encode(), identity.mount_gid_map.encode()
+            )
+            if fd < 0:
+                raise SetupError(-fd, None, None, "make the user namespace of idmapped mounts")
+            _namespaces[key] = fd
+    return int(fd)
+
+
+def _forget() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
