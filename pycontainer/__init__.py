@@ -1,0 +1,157 @@
+"""Call Python functions in fresh Linux containers, and step into running ones.
+
+Names are imported when they are first used: the lean helper process imports this package without
+attrs or cloudpickle, and what needs no compiled helper works without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .calls import call_with_container, run_container, start_container
+    from .declare.container import Container, ContainerOptions, extend
+    from .declare.entries import directory, file, symlink
+    from .declare.mounts import (
+        Mount,
+        bind,
+        device,
+        devpts,
+        mqueue,
+        overlay,
+        proc,
+        sysfs,
+        tmpfs,
+    )
+    from .declare.namespaces import NAMESPACES
+    from .errors import (
+        CommandError,
+        ContainerError,
+        ContainerExitError,
+        ContainerTimeoutError,
+        HelperError,
+        PayloadError,
+        RemoteError,
+        ResultError,
+        SetupError,
+    )
+    from .excursion import container_excursion
+    from .host.diagnose import diagnose
+    from .host.mounts import host_network, host_python, host_system
+    from .host.probes import (
+        setgroups_supported,
+        unprivileged_user_namespace_supported,
+        user_namespace_supported,
+    )
+    from .launch.codec.allow import Data
+    from .launch.results import Completed, ExitStatus, Usage, Verdict
+    from .launch.running import Running
+    from .launch.stdio import DEVNULL, PIPE, STDOUT
+    from .plan.compile import explain
+
+__all__ = [
+    "DEVNULL",
+    "NAMESPACES",
+    "PIPE",
+    "STDOUT",
+    "CommandError",
+    "Completed",
+    "Container",
+    "ContainerError",
+    "ContainerExitError",
+    "ContainerOptions",
+    "ContainerTimeoutError",
+    "Data",
+    "ExitStatus",
+    "HelperError",
+    "Mount",
+    "PayloadError",
+    "RemoteError",
+    "ResultError",
+    "Running",
+    "SetupError",
+    "Usage",
+    "Verdict",
+    "bind",
+    "call_with_container",
+    "container_excursion",
+    "device",
+    "devpts",
+    "diagnose",
+    "directory",
+    "explain",
+    "extend",
+    "file",
+    "host_network",
+    "host_python",
+    "host_system",
+    "mqueue",
+    "overlay",
+    "proc",
+    "run_container",
+    "setgroups_supported",
+    "start_container",
+    "symlink",
+    "sysfs",
+    "tmpfs",
+    "unprivileged_user_namespace_supported",
+    "user_namespace_supported",
+]
+
+_HOMES = {
+    "calls": ("call_with_container", "run_container", "start_container"),
+    "declare.container": ("Container", "ContainerOptions", "extend"),
+    "declare.entries": ("directory", "file", "symlink"),
+    "declare.mounts": (
+        "Mount",
+        "bind",
+        "device",
+        "devpts",
+        "mqueue",
+        "overlay",
+        "proc",
+        "sysfs",
+        "tmpfs",
+    ),
+    "declare.namespaces": ("NAMESPACES",),
+    "errors": (
+        "CommandError",
+        "ContainerError",
+        "ContainerExitError",
+        "ContainerTimeoutError",
+        "HelperError",
+        "PayloadError",
+        "RemoteError",
+        "ResultError",
+        "SetupError",
+    ),
+    "excursion": ("container_excursion",),
+    "host.diagnose": ("diagnose",),
+    "host.mounts": ("host_network", "host_python", "host_system"),
+    "host.probes": (
+        "setgroups_supported",
+        "unprivileged_user_namespace_supported",
+        "user_namespace_supported",
+    ),
+    "launch.codec.allow": ("Data",),
+    "launch.results": ("Completed", "ExitStatus", "Usage", "Verdict"),
+    "launch.running": ("Running",),
+    "launch.stdio": ("DEVNULL", "PIPE", "STDOUT"),
+    "plan.compile": ("explain",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

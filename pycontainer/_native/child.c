@@ -124,7 +124,7 @@ static void end_by_signal(int number)
 
 void pc_signals_of_init(void)
 {
-    static const int terminating[] = {SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,   SIGUSR2,
+    static const int terminating[] = {SIGTERM, SIGHUP, SIGQUIT,   SIGABRT, SIGUSR1, SIGUSR2,
                                       SIGALRM, SIGPROF, SIGIO,   SIGVTALRM, SIGXCPU};
     struct sigaction action = {.sa_handler = end_by_signal};
 

@@ -150,6 +150,7 @@ static void begin_child(const struct pc_order *order, const int *fds, int mapped
         arranged[PC_FD_STATUS] = -1;
     pc_reset_signals();
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* a supervisor is not; the child writes its own maps */
     error = pc_child_arrange(arranged, PC_FD_COUNT, server.lifeline[0], mapped);
     free(server.children);
     memset(&server, 0, sizeof(server));

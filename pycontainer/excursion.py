@@ -1,0 +1,178 @@
+"""The front door into a running container, whoever made it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from .calls import RELAYED, finish
+from .declare.namespaces import NAMESPACES, check_namespaces
+from .errors import SetupError
+from .launch.protocol import namespace_bits
+from .launch.running import Running
+from .launch.start import MAX_RESULT, CallOptions, start_join
+from .launch.stdio import Stdio
+
+__all__ = ["container_excursion"]
+
+T = TypeVar("T")
+
+_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+# What an inode number of a namespace's link tells (namespaces(7)); "pid" counts for the children.
+_LINKS = {name: name for name in NAMESPACES}
+_UNCHANGED = 0xFFFFFFFF
+
+
+def container_excursion(
+    pid: int | Running[Any],
+    fn: Callable[[], T],
+    /,
+    *,
+    timeout: float | None = None,
+    namespaces: Iterable[str] | None = None,
+    owner: bool = False,
+    preload: Iterable[str] = (),
+    returns: str = "data",
+    allow: Iterable[Any] = (),
+    max_result: int = MAX_RESULT,
+    env: Mapping[str, str] | None = None,
+) -> T:
+    """Call *fn* inside the running container of the process *pid* and return its value.
+
+    A process of its own joins the namespaces of *pid* that differ from the caller's, takes its
+    ids and at most its capabilities, and runs *fn* with the cwd "/" and an empty environment.
+    Nothing is imported from the container's files: what *fn* needs must be loaded before.
+
+    Arguments:
+        pid: a process of the container, as this process sees it, or a ``Running``.
+        fn: a function without parameters.
+        timeout: the caller's patience, in seconds; then the visitor is killed.
+        namespaces: join only these, such as ``{"net"}``; None is all that differ.
+        owner: first join the user namespace that owns the target's pid namespace: for a target
+            that locked itself into a further one, this gives power over its mounts.
+        preload: modules that *fn* needs and that are to be loaded first.
+        returns, allow, max_result: as for ``call_with_container``.
+        env: environment variables for *fn*.
+
+    Raises:
+        SetupError: ESRCH for a process that does not exist or is a zombie; EPERM for one that
+            may not be joined.
+        PayloadError, ContainerExitError, ContainerTimeoutError, ResultError, RemoteError,
+        HelperError: as for ``call_with_container``.
+        ValueError: an unknown namespace.
+    """
+    wanted = None
+    if namespaces is not None:
+        wanted = frozenset(namespaces)
+        problems: list[str] = []
+        check_namespaces(problems, wanted)
+        if problems:
+            raise ValueError("; ".join(problems))
+    options = CallOptions.of(
+        preload=preload, returns=returns, allow=allow, max_result=max_result
+    )
+    number = pid.pid if isinstance(pid, Running) else pid
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"pid is a number or a Running, not {pid!r}")
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pidfd = os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number)
+    try:
+        join = _describe(number, pidfd, wanted, made_here=isinstance(pid, Running))
+        running = start_join(
+            fn,
+            options,
+            lambda: Stdio(None, None, None),
+            dict(env or {}),
+            pidfd,
+            join,
+            owner,
+            deadline,
+        )
+    finally:
+        os.close(pidfd)
+    return finish(running, timeout, deadline, RELAYED).result()
+
+
+def _open(pid: int) -> int:
+    try:
+        if pid <= 0:
+            raise ProcessLookupError
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise _no_process(pid, "no such process") from None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a thread, not a process: pidfd_open(2)
+            raise _no_process(pid, "it is a thread, not a process") from None
+        raise
+
+
+def _no_process(pid: int, why: str) -> SetupError:
+    return SetupError(errno.ESRCH, why, f"/proc/{pid}", f"join the namespaces of process {pid}")
+
+
+def _describe(
+    pid: int, pidfd: int, wanted: frozenset[str] | None, made_here: bool
+) -> tuple[int, int, int, bool, int, tuple[int, ...]]:
+    """What to join and become, read between opening the pidfd and a check that it still lives."""
+    step = f"join the namespaces of process {pid}"
+    try:
+        status = _status(pid)
+        differing = frozenset(
+            name
+            for name in (_LINKS if wanted is None else wanted)
+            if os.stat(f"/proc/{pid}/ns/{name}").st_ino
+            != os.stat(f"/proc/self/ns/{name}").st_ino
+        )
+        if status["State"].startswith(("Z", "X")):
+            raise _no_process(pid, "it is a zombie: its namespaces have gone")
+        uid = gid = _UNCHANGED
+        if "user" in differing:
+            uid = _inside(pid, "uid_map", int(status["Uid"].split()[1]))
+            gid = _inside(pid, "gid_map", int(status["Gid"].split()[1]))
+        elif wanted is None and os.geteuid() == 0:
+            uid, gid = int(status["Uid"].split()[1]), int(status["Gid"].split()[1])
+    except FileNotFoundError:
+        raise _no_process(pid, "no such process") from None
+    except PermissionError:
+        error = SetupError(errno.EPERM, "its namespaces may not be looked at", None, step)
+        error.add_note(
+            "the process is another user's, or made itself non-dumpable: only root can join it"
+        )
+        raise error from None
+    try:
+        signal.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        raise _no_process(pid, "it has ended") from None
+    except PermissionError:
+        pass  # it lives
+    capabilities = tuple(int(status[name], 16) for name in _SETS)
+    if "user" not in differing and wanted is not None:
+        # Only part of the container is joined: nothing of it says what this process may do.
+        capabilities = _own_capabilities()
+    return namespace_bits(differing), uid, gid, wanted is None, pid, capabilities
+
+
+def _own_capabilities() -> tuple[int, ...]:
+    status = _status(os.getpid())
+    return tuple(int(status[name], 16) for name in _SETS)
+
+
+def _status(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status", errors="replace") as file:
+        return {
+            key: value.strip() for key, _, value in (line.partition(":") for line in file)
+        }
+
+
+def _inside(pid: int, name: str, outside: int) -> int:
+    """An id as the target's user namespace has it (user_namespaces(7))."""
+    with open(f"/proc/{pid}/{name}") as file:
+        for line in file:
+            first, start, count = map(int, line.split())
+            if start <= outside < start + count:
+                return first + outside - start
+    return _UNCHANGED
