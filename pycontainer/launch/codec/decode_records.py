@@ -63,7 +63,7 @@ def _enum(name: str) -> Builder:
                 known |= int(member)
             cache[name, "bits"] = known
         # A flag class would keep a member for every number it ever met.
-        if not 0 <= _want(value, int) <= known | 0xFFFF or value & ~known:
+        if _want(value, int) & ~known:
             raise ValueError(f"no member of {name}")
         return cls(value)
 
@@ -228,4 +228,7 @@ def builder_for(entry: Any, allow: Iterable[Any]) -> Callable[[Any], Any]:
 def _flag(cls: Any, value: Any) -> Any:
     if _want(value, int).bit_length() > 64:
         raise ValueError("a flag of too many bits")
-    return cls(value)
+    made = cls(value)
+    if made.value != value:  # a class may drop bits that it does not know
+        raise ValueError("a flag of unknown bits")
+    return made
