@@ -62,6 +62,15 @@ class _Reducers(dict[type, Callable[[Any], Any]]):
         return copyreg.dispatch_table[kind]
 
 
+def _reducers_of_cloudpickle() -> dict[type, Callable[[Any], Any]]:
+    """The reducers that are cloudpickle's own: its table shows copyreg's among them."""
+    return {
+        kind: reducer
+        for kind, reducer in cloudpickle.Pickler.dispatch_table.items()
+        if copyreg.dispatch_table.get(kind) is not reducer
+    }
+
+
 def _reduce_code(code: types.CodeType) -> Any:
     marshalled = code_facts(code).marshalled
     if marshalled is None:
@@ -78,9 +87,11 @@ def _by_name_or(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A reducer for what typing knows by name only: *make* is for modules not found by name."""
 
     def reduce(thing: Any) -> Any:
+        name = thing.__name__
         module = sys.modules.get(thing.__module__)
-        if getattr(module, thing.__name__, None) is thing and found_by_name(module):
-            return thing.__name__
+        found: Any = getattr(module, name, None)
+        if found is thing and found_by_name(module):
+            return name
         return make(thing), ()
 
     return reduce
@@ -98,11 +109,13 @@ def _type_variable(variable: typing.TypeVar) -> Any:
 
 
 def _parameter_variable(variable: Any) -> Any:
-    return functools.partial(type(variable), variable.__name__)
+    make: Any = type(variable)
+    return functools.partial(make, variable.__name__)
 
 
 def _new_type(kind: Any) -> Any:
-    return functools.partial(typing.NewType, kind.__name__, kind.__supertype__)
+    make: Any = typing.NewType
+    return functools.partial(make, kind.__name__, kind.__supertype__)
 
 
 def _reduce_field_kind(kind: Any) -> Any:
@@ -122,7 +135,7 @@ def _reduce_module(module: types.ModuleType) -> Any:
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Takes one payload apart."""
 
-    dispatch_table = _Reducers(cloudpickle.Pickler.dispatch_table)
+    dispatch_table = _Reducers(_reducers_of_cloudpickle())
     dispatch_table[types.CodeType] = _reduce_code
     dispatch_table[types.ModuleType] = _reduce_module
     dispatch_table[io.TextIOWrapper] = _refuse_text_file

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import enum
 import functools
-import json
-import operator
+import importlib
+import importlib.util
 import os.path
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,220 +16,54 @@ from typing import Any
 
 import pytest
 
-FACTOR = 3
-FUNCTION = type(lambda: None)
-SINGLETONS = (type(None), type(...))
+from pycontainer.launch import pickler, reconstruct
+from pycontainer.launch.payload import dump_payload
+
+HERE = Path(__file__).parent
 
 
-def triple(n: int) -> int:
-    """Multiply."""
-    return FACTOR * n
+def _from_a_path() -> Any:
+    spec = importlib.util.spec_from_file_location("kinds_from_a_path", HERE / "kinds.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kinds_from_a_path"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-def fibonacci(n: int) -> int:
-    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+BY_VALUE = _from_a_path()
 
 
-def even(n: int) -> bool:
-    return n == 0 or odd(n - 1)
+@pytest.fixture(params=["by value", "by name"])
+def kinds(request, monkeypatch):
+    """The module of functions as a test runner loads it, then as an import statement does."""
+    if request.param == "by value":
+        return BY_VALUE
+    monkeypatch.syspath_prepend(HERE)
+    return importlib.import_module("kinds")
 
 
-def odd(n: int) -> bool:
-    return n != 0 and even(n - 1)
-
-
-def adder(n):
-    return lambda m=2, *, k=3: n + m + k
-
-
-def counter():
-    count = 0
-
-    def step():
-        nonlocal count
-        count += 1
-        return count
-
-    return step
-
-
-def pair():
-    count = 0
-
-    def step():
-        nonlocal count
-        count += 1
-
-    def read():
-        return count
-
-    return lambda: (step(), step(), read())[-1]
-
-
-def recursive():
-    def down(n=5):
-        return 0 if n == 0 else 1 + down(n - 1)
-
-    return down
-
-
-def remember(value):
-    global _remembered
-    _remembered = value
-
-
-def recall():
-    return _remembered
-
-
-_remembered = None
-
-
-def share_globals():
-    remember("told")
-    return recall()
-
-
-def unassigned():
-    def f():
-        try:
-            return later
-        except NameError:
-            return "not yet"
-
-    if False:
-        later = None
-    return f
-
-
-async def later(n):
-    await asyncio.sleep(0)
-    return n
-
-
-def squares():
-    for n in range(4):
-        yield n * n
-
-
-def with_a_class_inside():
-    class Local:
-        factor = FACTOR  # LOAD_NAME: a global that only the class body names
-
-        def get(self):
-            return self.factor
-
-    return Local().get()
-
-
-class Greeter:
-    greeting = "hello"
-
-    def __init__(self, name="you"):
-        self.name = name
-
-    def greet(self):
-        return f"{self.greeting} {self.name}"
-
-    @classmethod
-    def of_class(cls):
-        return cls.greeting
-
-    @staticmethod
-    def of_nothing():
-        return 7
-
-
-class Louder(Greeter):
-    def greet(self):
-        return super().greet() + "!"
-
-
-def attributes_of(f):
-    return (
-        f.__name__,
-        f.__qualname__,
-        f.__module__,
-        f.__doc__,
-        f.__defaults__,
-        f.__kwdefaults__,
-        f.__annotations__,
-        f.__dict__,
-    )
-
-
-def documented(a: int, b: str = "x", *, c: float = 1.5) -> None:
-    "What it does."
-
-
-documented.tag = ["t"]  # type: ignore[attr-defined]
-
-
-def renamed():
-    return None
-
-
-renamed.__name__ = "other"
-renamed.__qualname__ = "quite.other"
-renamed.__doc__ = "not in the code"
-renamed.__module__ = "elsewhere"
-
-CASES: dict[str, tuple[Any, Any]] = {
-    "lambda": (lambda: 40 + 2, 42),
-    "lambda, global": (lambda: triple(FACTOR), 9),
-    "function": (functools.partial(triple, 5), 15),
-    "closure, defaults": (adder(1), 6),
-    "closure, nonlocal": (counter(), 1),
-    "closure, cell shared": (pair(), 2),
-    "closure, recursive": (recursive(), 5),
-    "closure, unassigned": (unassigned(), "not yet"),
-    "recursive": (lambda: fibonacci(10), 55),
-    "mutually recursive": (lambda: even(10), True),
-    "globals shared": (share_globals, "told"),
-    "partial": (functools.partial(operator.add, 1, 2), 3),
-    "partial, keywords": (functools.partial(adder(1), m=5, k=6), 12),
-    "partial, nested": (functools.partial(functools.partial(triple), 1), 3),
-    "built-in": (functools.partial(len, "abc"), 3),
-    "built-in method": ("abc".upper, "ABC"),
-    "bound method": (Greeter("me").greet, "hello me"),
-    "bound method, super": (Louder("me").greet, "hello me!"),
-    "class method": (Louder.of_class, "hello"),
-    "static method": (Greeter.of_nothing, 7),
-    "class": (functools.partial(lambda make: make().name, Greeter), "you"),
-    "class, body names a global": (with_a_class_inside, 3),
-    "async function": (lambda: asyncio.run(later(3)), 3),
-    "generator function": (lambda: list(squares()), [0, 1, 4, 9]),
-    "module global": (lambda: json.dumps([1]), "[1]"),
-    "module, submodule by attribute": (lambda: os.path.join("a", "b"), "a/b"),
-    "module, package attribute": (
-        lambda: concurrent.futures.ThreadPoolExecutor.__name__,
-        "ThreadPoolExecutor",
-    ),
-    "standard streams": (lambda out=sys.stdout: out is sys.stdout, True),
-    "type without a name": (lambda: FUNCTION.__name__, "function"),
-    "type of None": (lambda: [kind.__name__ for kind in SINGLETONS], ["NoneType", "ellipsis"]),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_function(run, case):
-    fn, expected = CASES[case]
+@pytest.mark.parametrize("case", BY_VALUE.CASES)
+def test_function(run, kinds, case):
+    fn, expected = kinds.CASES[case]
     outcome = run(fn)
     assert outcome.value == expected
     assert "cloudpickle" not in outcome.modules
+    assert (kinds.__name__ in outcome.modules) <= (kinds is not BY_VALUE)
     assert "pickle" not in outcome.lean
 
 
-def test_function_attributes(run):
-    for f in (documented, renamed):
-        here = attributes_of(f)
-        outcome = run(functools.partial(attributes_of, f))
+def test_function_attributes(run, kinds):
+    for f in (kinds.documented, kinds.renamed):
+        here = kinds.attributes_of(f)
+        outcome = run(functools.partial(kinds.attributes_of, f))
         assert outcome.value == here
         assert "cloudpickle" not in outcome.modules
 
 
 def test_function_called_twice_keeps_its_variables(run):
-    assert run(counter(), calls=3).values == [1, 2, 3]
+    assert run(BY_VALUE.counter(), calls=3).values == [1, 2, 3]
 
 
 def test_standard_library_function_goes_by_name(run):
@@ -248,7 +82,7 @@ def test_function_many_globals(run):
 
 
 def test_cell_by_itself(run):
-    cell = recursive().__closure__[0]
+    cell = BY_VALUE.recursive().__closure__[0]
     assert run(lambda: cell.cell_contents(2)).value == 2
 
 
@@ -270,6 +104,58 @@ def test_type_parameters(run):
     namespace: dict[str, Any] = {"__name__": "somewhere"}
     exec("def f[T](x: T = 4) -> T:\n    class L:\n        y = x\n    return L.y", namespace)
     assert run(namespace["f"]).value == 4
+
+
+def test_annotations(run):
+    namespace: dict[str, Any] = {"__name__": "somewhere"}
+    exec(
+        "import typing, collections.abc as c\n"
+        "T = typing.TypeVar('T'); P = typing.ParamSpec('P'); Id = typing.NewType('Id', int)\n"
+        "def f(a: list[int], b: int | None, c: c.Callable[P, T], d: Id) -> typing.Any: ...\n",
+        namespace,
+    )
+    f = namespace["f"]
+    expected = {name: str(value) for name, value in f.__annotations__.items()}
+    assert run(lambda: {k: str(v) for k, v in f.__annotations__.items()}).value == expected
+
+
+def test_class_left_to_cloudpickle(run, monkeypatch):
+    """With a cloudpickle whose reduction of classes we do not know, the child uses it too."""
+    monkeypatch.setattr(pickler, "_class_reduction_known", False)
+    outcome = run(BY_VALUE.Louder("me").greet)
+    assert outcome.value == "hello me!"
+    assert "cloudpickle" in outcome.modules
+
+
+def test_class_comes_back_as_itself(run):
+    """A result that the child pickles by cloudpickle finds the caller's own class again."""
+
+    greeter = BY_VALUE.Greeter
+
+    def back():
+        import cloudpickle
+
+        from pycontainer.launch import reconstruct
+
+        reconstruct.classes_to_cloudpickle()
+        return cloudpickle.dumps(greeter("it"))
+
+    made = pickle.loads(run(back).value)
+    assert type(made) is greeter
+
+
+def test_function_and_allow_share_their_classes():
+    greeter = BY_VALUE.Greeter
+    payload = bytes(dump_payload(lambda: greeter, allow=[greeter]))
+    fn, populate, allow, extra = reconstruct.load_payload(payload)
+    assert fn() is allow[0]
+    assert (populate, extra) == (None, None)
+
+
+def test_threads_may_dump_at_once():
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        sizes = pool.map(lambda n: dump_payload(BY_VALUE.adder(n % 100)).size, range(400))
+    assert len(set(sizes)) == 1
 
 
 def test_main_script(tmp_path, load):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import types
@@ -94,6 +95,93 @@ def test_module_object_without_a_file_goes_by_value(run):
     made.value = 6  # type: ignore[attr-defined]
     outcome = run(lambda: (made.value, made.__name__))
     assert outcome.value == (6, "made_up")
+
+
+class Hook:
+    """An import hook such as an editable installation adds."""
+
+    def __init__(self, name, file, directories=None):
+        self.name, self.file, self.directories = name, file, directories
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        return importlib.util.spec_from_file_location(
+            name, self.file, submodule_search_locations=self.directories
+        )
+
+
+@pytest.fixture
+def forget():
+    """Forget the locations that a test has made known."""
+    yield
+    references.hooked_locations().clear()
+    references._verdicts = [], {}
+    for name in [name for name in sys.modules if name.split(".")[0] == "edited"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch, forget):
+    """A package that only an import hook finds."""
+    root = tmp_path / "checkout" / "edited"
+    root.mkdir(parents=True)
+    (root / "__init__.py").write_text("import threading\nlock = threading.Lock()\n")
+    (root / "sub.py").write_text(
+        "from . import lock\nclass C: pass\ndef f():\n    with lock: return __name__\n"
+    )
+    hook = Hook("edited", root / "__init__.py", [str(root)])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, hook])
+    return root
+
+
+def test_module_of_an_editable_installation_goes_by_name(edited, run):
+    sub = importlib.import_module("edited.sub")
+
+    outcome = run(sub.f)
+    assert outcome.value == "edited.sub"
+    assert "edited.sub" in outcome.modules
+    assert run(lambda: sub.C.__module__).value == "edited.sub"
+
+    def imports_it():
+        from edited import sub  # type: ignore[import-not-found]
+
+        return sub.f()
+
+    assert run(imports_it).value == "edited.sub"
+
+
+def test_module_of_a_hook_with_a_loader_of_its_own_goes_by_value(
+    tmp_path, monkeypatch, run, forget
+):
+    class Loader(importlib.machinery.SourceFileLoader):
+        pass
+
+    file = tmp_path / "edited.py"
+    file.write_text("def f(): return __name__\n")
+
+    class Finder(Hook):
+        def find_spec(self, name, path=None, target=None):
+            if name == "edited":
+                return importlib.util.spec_from_loader(name, Loader(name, str(file)))
+            return None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder("edited", file)])
+    edited = importlib.import_module("edited")
+    outcome = run(edited.f)
+    assert outcome.value == "edited"
+    assert "edited" not in outcome.modules
+
+
+def test_module_object_with_a_loader_that_cannot_be_sent(tmp_path, run):
+    path = tmp_path / "loaded.py"
+    path.write_text("K = 4\ndef f(): return K\n")
+    module = load_from(path, "loaded_module_object")
+    module.__loader__ = iter(())
+    try:
+        assert run(lambda: module.f() + module.K).value == 8
+    finally:
+        del sys.modules["loaded_module_object"]
 
 
 def test_exec_namespace_goes_by_value(run):
