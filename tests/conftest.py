@@ -22,7 +22,11 @@ ROOT_ONLY = "needs root; the run as root has it"
 UNPRIVILEGED_ONLY = "needs an ordinary user; the run as one has it"
 
 # Parts of reasons.  Anything else that cannot run in CI is a hole in CI.
-MAY_SKIP = (ROOT_ONLY, UNPRIVILEGED_ONLY)
+MAY_SKIP = (
+    ROOT_ONLY,
+    UNPRIVILEGED_ONLY,
+    "came with Python 3.",  # syntax or a module that CI's interpreter is too old for
+)
 
 
 def pytest_report_header() -> list[str]:
