@@ -7,6 +7,7 @@ tests started, mounted or made in /tmp is gone at the end.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -103,10 +104,12 @@ def nothing_left_behind() -> Iterator[None]:
     looks: list[Callable[[], set[str]]] = [_children, _mounts, _temporary_files]
     before = [look() for look in looks]
     yield
-    # The helper process lives as long as its caller, who is still here.
+    # The helper process lives as long as its caller, who is still here.  An earlier one may hang
+    # on a Running that a test has not let go of.
+    gc.collect()
     forkserver: Any = sys.modules.get("pycontainer.launch.forkserver")
-    if hasattr(forkserver, "shutdown"):
-        forkserver.shutdown()
+    if forkserver is not None:
+        forkserver._end()
     deadline = time.monotonic() + 5.0
     while True:
         left = [look() - known for look, known in zip(looks, before, strict=True)]

@@ -2,7 +2,8 @@
 
 Each function looks at the host now and returns mounts, all of them read-only binds, and symbolic
 links for the top-level ones (``/lib`` is ``usr/lib`` on most hosts).  What the host does not have
-is left out.  The views may be combined, and a mount that the caller adds after one wins.
+is left out.  Views may be combined, each as the one collection that it is, in any order:
+``[host_python(), host_system(), bind("/srv")]``; a mount that the caller adds after one wins.
 """
 
 from __future__ import annotations

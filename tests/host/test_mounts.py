@@ -271,4 +271,25 @@ def test_views_combined_in_a_declaration(order):
     from pycontainer.declare.container import Container
 
     views = {"p": host_python(), "n": host_network(), "s": host_system()}
-    Container([one for letter in order for one in views[letter]])
+    Container([views[letter] for letter in order])
+
+
+def test_views_in_a_container_of_ours():
+    from pycontainer import call_with_container
+
+    def look() -> tuple[bytes, bool, bool]:
+        import os
+        import sqlite3
+        import ssl
+        import subprocess
+        import sys
+
+        certificates = ssl.create_default_context().get_ca_certs()
+        start = [sys.executable, "-c", "import decimal, ssl, sqlite3; print('started')"]
+        assert sqlite3.sqlite_version
+        return subprocess.check_output(start), bool(certificates), os.path.exists("/usr/bin/env")
+
+    certificates = os.path.exists("/etc/ssl/certs/ca-certificates.crt")
+    everything = [host_python(), host_network(), host_system()]
+    assert call_with_container(everything, look) == (b"started\n", certificates, True)
+    assert call_with_container([host_python()], look)[0] == b"started\n"
