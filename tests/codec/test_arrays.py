@@ -164,7 +164,7 @@ def test_large_contiguous_array_is_not_copied() -> None:
         np.zeros(1, [("a", "i4"), ("b", "O")]),
         np.zeros(1, "V0"),
         np.ma.array([1]),
-        np.rec.array([(1, 2)]),
+        np.zeros(1, "i4,i4").view(np.recarray),
         np.dtype("i4"),
         np.random.default_rng(0),
     ],

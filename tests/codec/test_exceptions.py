@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import linecache
 import pickle
+import sys
 import traceback
 from typing import Any
 
@@ -14,6 +15,7 @@ import attrs
 import pytest
 
 from pycontainer.errors import ContainerError, RemoteError
+from pycontainer.launch.codec.encode import encode_value
 from pycontainer.launch.codec.exceptions import encode_exception
 from pycontainer.launch.codec.raised import RemoteTraceback, decode_exception
 
@@ -44,6 +46,7 @@ class TwoArgs(Exception):
 
 class Slotted(Exception):
     __slots__ = ("extra",)
+    extra: int
 
 
 @attrs.define(auto_exc=True)
@@ -232,6 +235,74 @@ def test_allowed_exceptions_of_every_make() -> None:
     assert (type(base), base.args) == (MyBase, (3,))
     group = cross(MyGroup("g", [ValueError(1)]), (MyGroup,))
     assert (type(group), group.message, type(group.exceptions[0])) == (MyGroup, "g", ValueError)
+
+
+class Defaults(Exception):
+    code: Any = None
+
+    def method(self) -> int:
+        return 1
+
+    @property
+    def computed(self) -> int:
+        return 2
+
+
+def hostile(name: str, base: str, args: Any = (), state: Any = (), attributes: Any = ()) -> Any:
+    """What a container that does not use our encoder may send."""
+    value: Any = (name, base, "text", args, state, attributes, [], None, [])
+    return decode_exception(b"".join(encode_value(value)), (Defaults,))
+
+
+def test_attributes_do_not_replace_what_a_class_defines() -> None:
+    sent = ("code", 3, "method", 4, "computed", 5, "args", 6, "with_traceback", 7, "add_note", 8,
+            "__class__", 9, "__notes__", [10], "new", 11)  # fmt: skip
+    after = hostile(f"{__name__}.Defaults", "Exception", (1,), (), sent)
+    assert type(after) is Defaults
+    assert (after.code, after.method(), after.computed, after.args) == (3, 1, 2, (1,))
+    assert vars(after) == {"code": 3, "new": 11}
+    assert after.with_traceback(None) is after
+
+
+HUGE = 10**14
+
+
+@pytest.mark.parametrize("attributes", [(), ("end_offset", HUGE)])
+@pytest.mark.parametrize("name", ["builtins.SyntaxError", "x.Sub"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("m", ("f", HUGE, HUGE, "text", HUGE, HUGE)),
+        ("m", ("f", 1, 1, "t", 1, HUGE)),
+        ("m", ("f", "1", (), 5, [], None)),
+        (),
+    ],
+)
+def test_traceback_of_a_hostile_syntax_error_ends(name: str, args: Any, attributes: Any) -> None:
+    state = ("offset", 2, "end_offset", HUGE)
+    after = hostile(name, "SyntaxError", args, state, attributes)
+    assert isinstance(after, SyntaxError)
+    assert len("".join(traceback.format_exception(after))) < 40_000
+
+
+def test_traceback_of_a_hostile_import_error_imports_nothing() -> None:
+    after = hostile(
+        "builtins.ImportError", "ImportError", ("m",), ("name", "this"), ("name_from", "x")
+    )
+    "".join(traceback.format_exception(after))
+    assert getattr(after, "name_from", None) is None
+    assert "this" not in sys.modules
+
+
+@pytest.mark.parametrize("attributes", [(), ("start", 10**6), ("end", -5), ("object", 3)])
+@pytest.mark.parametrize("place", [(0, 1), (10**6, 10**6), (-5, 1), (1, 0)])
+def test_positions_of_a_hostile_unicode_error(place: Any, attributes: Any) -> None:
+    for name in ("builtins.UnicodeDecodeError", "x.Sub"):
+        after = hostile(name, "UnicodeDecodeError", ("u", b"\xff", *place, "r"), (), attributes)
+        assert isinstance(after, UnicodeDecodeError)
+        str(after)
+        if type(after) is UnicodeDecodeError:
+            assert (after.start, after.end, after.object) == (0, 1, b"\xff")
 
 
 # -- groups ---------------------------------------------------------------------------------------
@@ -431,7 +502,7 @@ class NoneStr(Exception):
 
 
 class BadArgs(Exception):
-    args = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    args = property(lambda self: 1 / 0)
 
 
 class BadDict(Exception):
@@ -441,11 +512,11 @@ class BadDict(Exception):
 
 
 class BadNotes(Exception):
-    __notes__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    __notes__ = property(lambda self: 1 / 0)
 
 
 class BadClass(Exception):
-    __class__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    __class__ = property(lambda self: 1 / 0)
 
 
 class BadGetattribute(Exception):

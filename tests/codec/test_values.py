@@ -22,7 +22,7 @@ import subprocess
 import time
 import types
 import zoneinfo
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from hypothesis import given, settings
@@ -160,7 +160,7 @@ def test_round_trip_generated(value: Any) -> None:
         socket.MSG_PEEK | socket.MSG_DONTWAIT,
         socket.AI_PASSIVE,
     ],
-    ids=lambda v: repr(v)[:40].replace("\0", ""),
+    ids=lambda v: type(v).__name__,
 )
 def test_round_trip_each_type(value: Any) -> None:
     assert same(cross(value), value)
@@ -256,7 +256,7 @@ class Plain:
     pass
 
 
-class MyDict(dict):  # type: ignore[type-arg]
+class MyDict(dict):
     pass
 
 
@@ -298,13 +298,13 @@ def test_refusal_names_the_place_and_the_class() -> None:
         (collections.deque([1, Plain()]), "result[1]"),
         (collections.OrderedDict(a=Plain()), "result['a']"),
         (collections.Counter({Plain(): 1}), "result (a key)"),
-        (subprocess.CompletedProcess([Plain()], 0), "result.args[0]"),
+        (subprocess.CompletedProcess(cast(Any, [Plain()]), 0), "result.args[0]"),
         (slice(Plain()), "result"),
         ([0, 0, 0, 0, Plain()], "result[4]"),
         ({(1, 2): Plain()}, "result[<tuple>]"),
         ({"k" * 1000: Plain()}, f"result['{'k' * 60}']"),
     ],
-    ids=str,
+    ids=lambda v: v[:40] if type(v) is str else "",
 )
 def test_refusal_path(value: Any, path: str) -> None:
     assert refusal(value).path == path

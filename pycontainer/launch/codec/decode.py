@@ -25,8 +25,8 @@ __all__ = ["decode_refusal", "decode_value"]
 # Building dicts and sets of keys other than str and bytes: seconds of processor time that a message
 # gets, and more for each key.  Hashes of numbers are no secret, so a container can choose numbers
 # that collide, and building then takes quadratic time.
-_GRACE = 0.5
-_GRACE_PER_KEY = 5e-6
+_GRACE = 1.0
+_GRACE_PER_KEY = 1e-5
 _UNWATCHED_KEYS = 64
 
 
@@ -113,7 +113,7 @@ def decode_refusal(view: memoryview | bytes) -> ResultError:
     parts = decode_value(view)
     if type(parts) is not tuple or len(parts) != 3 or not all(type(p) is str for p in parts):
         return ResultError("malformed refusal of a result")
-    path, reason, hint = map(one_line, parts)
+    path, reason, hint = (one_line(part[:5000]) for part in parts)
     error = ResultError(f"{path} {reason}".strip())
     if hint:
         error.add_note(hint)
@@ -121,7 +121,7 @@ def decode_refusal(view: memoryview | bytes) -> ResultError:
 
 
 def malformed(reason: str, reader: Reader) -> ResultError:
-    return ResultError(f"malformed result at byte {reader.position}: {one_line(reason)[:300]}")
+    return ResultError(f"malformed result at byte {reader.position}: {one_line(reason[:300])}")
 
 
 # -- sequences ------------------------------------------------------------------------------------
@@ -131,7 +131,11 @@ def _items(reader: Reader, depth: int) -> list[Any]:
     data = reader.data
     form = data[reader.position]
     reader.position += 1
-    count = reader.length()
+    count = data[reader.position]
+    if count == 255 or count > reader.end - reader.position:
+        count = reader.length()
+    else:
+        reader.position += 1
     if form == wire.ITEMS:
         if not count:
             return []
@@ -252,7 +256,13 @@ def _complex(reader: Reader, depth: int) -> complex:
 
 
 def _str(reader: Reader, depth: int) -> str:
-    return str(reader.take(reader.length()), "utf-8", "surrogatepass")
+    start = reader.position + 1
+    length = reader.data[start - 1]
+    end = start + length
+    if length == 255 or end > reader.end:
+        return str(reader.take(reader.length()), "utf-8", "surrogatepass")
+    reader.position = end
+    return str(reader.data[start:end], "utf-8", "surrogatepass")
 
 
 def _bytes(reader: Reader, depth: int) -> bytes:
@@ -296,13 +306,15 @@ def _named(reader: Reader, depth: int) -> Any:
     build = reader.cached.get(name)
     if build is None:
         if name not in reader.allow:
-            raise ResultError(f"the result holds a {one_line(name)}, which allow= does not name")
+            raise ResultError(
+                f"the result holds a {one_line(name[:300])}, which allow= does not name"
+            )
         build = reader.cached[name] = builder_for(reader.allow[name], reader.allow.values())
     fields = reader.value(depth + 1)
     try:
         return build(fields)
     except Exception as error:
-        reason = one_line(f"{type(error).__name__}: {error}")[:300]
+        reason = one_line(f"{type(error).__name__}: {error}"[:300])
         raise ResultError(
             f"malformed result: no {one_line(name)} can be made of its fields: {reason}"
         ) from error

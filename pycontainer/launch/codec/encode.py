@@ -148,7 +148,8 @@ def _complex(encoder: Encoder, value: complex, depth: int) -> None:
 
 
 def _str(encoder: Encoder, value: str, depth: int) -> None:
-    encoder.check_size(len(value))
+    if len(value) > wire.LARGE:
+        encoder.check_size(len(value))
     data = value.encode("utf-8", "surrogatepass")  # file names hold lone surrogates
     length = len(data)
     buffer = encoder.buffer

@@ -14,6 +14,7 @@ from __future__ import annotations
 from . import wire
 from .allow import fields_of, type_name
 from .encode import encode_value, handlers_for
+from .wire import MAX_CHAIN, MAX_FRAMES, MAX_TEXT
 from .writer import Encoder, check_depth
 
 TYPE_CHECKING = False
@@ -26,14 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["encode_exception"]
 
-_MAX_TEXT = 16_384  # characters of a message, a note, the text of an argument
 _MAX_PLACE = 500  # characters of a file's or function's name
 _MAX_PARTS = 100  # arguments, attributes and notes of one exception
-_MAX_CHAIN = 20  # causes of causes
 _MAX_MEMBERS = 1_000  # of one group
 _MAX_GROUPS = 20  # groups in groups
-_FIRST_FRAMES, _LAST_FRAMES = 20, 80  # of one traceback
-_ROOM = 4 << 20  # bytes; what an exception may take even if max_result is smaller
+_FIRST_FRAMES = 20  # of one traceback that is too long
+_LAST_FRAMES = MAX_FRAMES - _FIRST_FRAMES - 1
 
 _PACKAGE = __file__.rpartition("/launch/")[0] + "/"
 
@@ -48,9 +47,9 @@ def encode_exception(
     Args:
         exception: what the function raised.
         allow: what ``check_allow`` returned.
-        limit: the most bytes for all pieces together, at least 4 MiB.
+        limit: the most bytes for all pieces together; less than ``wire.EXCEPTION_ROOM`` means that.
     """
-    limit = max(limit, _ROOM)
+    limit = max(limit, wire.EXCEPTION_ROOM)
     try:
         encoder = Encoder(handlers_for(allow), limit)
         put_exception(encoder, exception, 0)
@@ -70,7 +69,9 @@ def put_exception(encoder: Encoder, exception: BaseException, depth: int, groups
     encoder.put(nearest_builtin(type(exception)).__name__, depth)
     encoder.put(_text(exception), depth)
 
-    args = _args(exception)
+    members = _members(exception)
+    # The second argument of a group is its members.
+    args = _args(exception) if members is None else _args(exception)[:1]
     encoder.open_items(wire.TUPLE, len(args))
     for arg in args:
         encoder.put_or_text(arg, depth + 1, _repr)
@@ -83,7 +84,6 @@ def put_exception(encoder: Encoder, exception: BaseException, depth: int, groups
 
     encoder.put(_notes(exception), depth)
 
-    members = _members(exception)
     if members is None:
         encoder.put(None, depth)
     else:
@@ -154,10 +154,10 @@ def _repr(value: object) -> str:
 
 
 def _short(text: str) -> str:
-    if len(text) <= _MAX_TEXT:
+    if len(text) <= MAX_TEXT:
         return text
-    half = _MAX_TEXT // 2
-    return f"{text[:half]} … {len(text) - _MAX_TEXT} characters … {text[-half:]}"
+    half = MAX_TEXT // 2
+    return f"{text[:half]} … {len(text) - MAX_TEXT} characters … {text[-half:]}"
 
 
 def _args(exception: BaseException) -> tuple[Any, ...]:
@@ -232,7 +232,7 @@ def _story(exception: BaseException, groups: int = 0) -> list[tuple[Any, ...]]:
     seen: set[int] = set()
     current: BaseException | None = exception
     relation = ""
-    while current is not None and id(current) not in seen and len(told) < _MAX_CHAIN:
+    while current is not None and id(current) not in seen and len(told) < MAX_CHAIN:
         seen.add(id(current))
         members = None
         # The members of the group that crosses bring their own stories.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Iterable
+from types import MemberDescriptorType
 from typing import Any
 
 from ...errors import RemoteError, ResultError
@@ -90,6 +91,7 @@ def exception_of(parts: Any, allow: Iterable[Any]) -> BaseException:
     for part, shape in zip(parts, _SHAPES, strict=True):
         if type(part) not in shape:
             raise ValueError(f"a {type(part).__name__} in the wrong place")
+    _check_texts(text, *notes)
     base = _BUILTIN.get(base_name)
     if base is None:
         raise ValueError("no such built-in exception")
@@ -116,10 +118,18 @@ def exception_of(parts: Any, allow: Iterable[Any]) -> BaseException:
             _set_state(made, state)
         except Exception:
             pass
+    _calm(made)
     for note in notes:
-        made.add_note(printable(note))
+        BaseException.add_note(made, printable(note))
     made.__cause__ = RemoteTraceback(told)
     return made
+
+
+def _check_texts(*texts: Any) -> None:
+    # The sender shortens them; to escape hundreds of megabytes would take a minute.
+    for text in texts:
+        if type(text) is not str or len(text) > 2 * wire.MAX_TEXT:
+            raise ValueError("no text, or too much of it")
 
 
 def text_of_group(args: tuple[Any, ...], text: str) -> str:
@@ -172,12 +182,39 @@ def _set_state(made: BaseException, state: tuple[Any, ...]) -> None:
 
 
 def _set_attribute(made: BaseException, name: str, value: Any) -> None:
-    # Not by setattr, which may run a property; a slot of the class has no code of its own.
-    slot = getattr(type(made), name, None)
-    if type(slot).__name__ == "member_descriptor":
-        slot.__set__(made, value)  # type: ignore[union-attr]
-    elif not (name.startswith("__") and name.endswith("__")):
-        made.__dict__[name] = value
+    """Set what an instance holds itself; what its class defines is not for the bytes to replace."""
+    # The traceback module of Python 3.12 imports what ImportError.name says if there is name_from.
+    if name == "name_from" or (name.startswith("__") and name.endswith("__")):
+        return
+    for cls in type(made).__mro__:
+        if name not in cls.__dict__:
+            continue
+        known = cls.__dict__[name]
+        if type(known) is MemberDescriptorType and cls.__module__ != "builtins":
+            known.__set__(made, value)
+        elif not callable(known) and not hasattr(type(known), "__get__"):
+            made.__dict__[name] = value
+        return
+    made.__dict__[name] = value
+
+
+def _calm(made: BaseException) -> None:
+    """Clear what would make the printing of a traceback fail or never end.
+
+    A SyntaxError is shown with as many carets as its offsets say.
+    """
+    if not isinstance(made, SyntaxError):
+        return
+    for name in ("lineno", "offset", "end_lineno", "end_offset"):
+        number = getattr(SyntaxError, name).__get__(made)
+        if type(number) is not int or not -1 <= number <= 10_000_000:
+            _set_slot(SyntaxError, name, made, None)
+        elif "offset" in name and number > 10_000:
+            _set_slot(SyntaxError, name, made, 10_000)
+    for name in ("msg", "filename", "text"):
+        value = getattr(SyntaxError, name).__get__(made)
+        if type(value) is not str or len(value) > 2 * wire.MAX_TEXT:
+            _set_slot(SyntaxError, name, made, None)
 
 
 # -- RemoteError ----------------------------------------------------------------------------------
@@ -258,19 +295,22 @@ def story_text(story: list[Any]) -> str:
 
 
 def _told(story: Any, depth: int) -> list[str]:
-    if type(story) is not list or depth > 20:
+    if type(story) is not list or depth > 20 or len(story) > wire.MAX_CHAIN:
         raise ValueError("a traceback that is no list")
     lines: list[str] = []
     for relation, name, text, notes, frames, members in story:
         if not (type(name) is type(text) is str and type(notes) is type(frames) is list):
             raise ValueError("a traceback of the wrong parts")
+        if len(frames) > wire.MAX_FRAMES:
+            raise ValueError("a traceback too long")
+        _check_texts(name, text, *notes)
         if frames:
             lines.append("Traceback (most recent call last):\n")
         for file, line, function in frames:
             lines.append(_frame(file, line, function))
         shown = one_line(name).removeprefix("__main__.").removeprefix("builtins.")
         lines.append(f"{shown}: {text}\n" if text else f"{shown}\n")
-        lines.extend(f"{note}\n" for note in notes if type(note) is str)
+        lines.extend(f"{note}\n" for note in notes)
         for number, member in enumerate(members or (), 1):
             inner = "".join(_told(member, depth + 1)).splitlines()
             lines.append(f"  --- {number} ---\n")
@@ -280,7 +320,8 @@ def _told(story: Any, depth: int) -> list[str]:
 
 
 def _frame(file: Any, line: Any, function: Any) -> str:
-    if not (type(file) is type(function) is str and type(line) is int):
+    _check_texts(file, function)
+    if type(line) is not int or line.bit_length() > 64:
         raise ValueError("a frame of the wrong parts")
     if not file:
         return f"  ... {line} frames left out ...\n"

@@ -68,6 +68,12 @@ RECORDS = (
     "socket.AddressInfo",
 )
 
+# An exception may take this much even if max_result is smaller.
+EXCEPTION_ROOM = 4 << 20  # bytes
+MAX_TEXT = 16_384  # characters of a message or note of an exception; the rest is left out
+MAX_CHAIN = 20  # causes of causes in one traceback
+MAX_FRAMES = 101  # in one traceback
+
 # Fraction(n, d) takes the greatest common divisor, whose cost grows with the square of the length.
 MAX_FRACTION_BITS = 1 << 16
 
