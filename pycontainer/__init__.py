@@ -6,8 +6,7 @@ attrs or cloudpickle, and what needs no compiled helper works without it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing itself would take a megabyte of the helper
 if TYPE_CHECKING:
     from .calls import call_with_container, run_container, start_container
     from .declare.container import Container, ContainerOptions, extend

@@ -18,15 +18,24 @@ static void no_action(int number)
     (void)number;
 }
 
-/* Default dispositions and an empty mask.  Python programs expect EPIPE and EFBIG as exceptions:
+/* Default dispositions throughout, in a process that has the caller's (a fork of it). */
+void pc_default_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < NSIG; number++)
+        sigaction(number, &action, NULL); /* EINVAL for SIGKILL, SIGSTOP and glibc's own */
+}
+
+/* Default dispositions and an empty mask, in a child of the helper.  Python programs expect EPIPE and EFBIG as exceptions:
    a handler that does nothing gives them that and, unlike SIG_IGN, is not inherited by an exec. */
 void pc_reset_signals(void)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigset_t none;
 
-    for (int number = 1; number < NSIG; number++)
-        sigaction(number, &action, NULL); /* EINVAL for SIGKILL, SIGSTOP and glibc's own */
+    /* The clone has cleared every handler (CLONE_CLEAR_SIGHAND); what the helper ignores is left:
+       SIGINT by its own choice, the others by Python's. */
+    sigaction(SIGINT, &action, NULL);
     action.sa_handler = no_action;
     action.sa_flags = SA_RESTART;
     sigaction(SIGPIPE, &action, NULL);
@@ -149,10 +158,9 @@ void pc_init(pid_t main_child, int say)
         if (fd != say)
             close(fd);
 
+    /* First as if SIGCHLD had come: a child that ended before the signal was blocked left none. */
+    int number = SIGCHLD;
     while (!ended) {
-        int number = sigwaitinfo(&all, NULL);
-        if (number < 0)
-            continue;
         if (number == SIGCHLD) {
             int status;
             pid_t pid;
@@ -167,6 +175,8 @@ void pc_init(pid_t main_child, int say)
             main_status = number; /* an idle container ends as if the signal had killed it */
             ended = true;
         }
+        while (!ended && (number = sigwaitinfo(&all, NULL)) < 0)
+            ; /* EINTR */
     }
     if (is_init)
         kill(-1, SIGKILL); /* everything in this pid namespace, and nothing else */

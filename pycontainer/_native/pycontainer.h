@@ -227,6 +227,7 @@ int pc_write_at(int directory, const char *name, const char *text);
 extern int pc_proc; /* O_PATH of the host's /proc, opened before the first mount */
 
 /* child.c */
+void pc_default_signals(void);
 void pc_reset_signals(void);
 int pc_child_arrange(const int *fds, int fd_count, int lifeline, int mapped);
 int pc_tie_to_parent(void);

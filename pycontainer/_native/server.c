@@ -95,7 +95,7 @@ static pid_t clone_process(uint64_t flags, int *pidfd)
 {
     int *tid_address = NULL;
     struct clone_args arguments = {
-        .flags = flags | CLONE_PIDFD,
+        .flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -391,6 +391,7 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
 {
     int kept[PC_FD_COUNT];
 
+    pc_default_signals(); /* with SIGCHLD ignored there would be nobody to wait for */
     memcpy(kept, fds, sizeof(kept));
     watched = fcntl(watched, F_DUPFD_CLOEXEC, PC_FD_KEPT);
     for (int i = 0; i < PC_FD_COUNT; i++)

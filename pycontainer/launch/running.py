@@ -25,6 +25,7 @@ from ..plan.compile import Plan
 from .codec.decode import decode_refusal, decode_value
 from .codec.raised import decode_exception
 from .codec.transport import from_memfd
+from .codec.wire import EXCEPTION_ROOM
 from .exchange import Exchange
 from .results import Completed, ExitStatus, Usage, verdict_of
 from .stdio import Stdio
@@ -306,7 +307,8 @@ class Running(Generic[T]):
         exchange.outcome = None
         view: memoryview | bytes = body
         if memfd >= 0:
-            view = from_memfd(memfd, self._max_result)
+            room = EXCEPTION_ROOM if kind == lib.PC_SAY_EXCEPTION else 0
+            view = from_memfd(memfd, max(self._max_result, room))
         if kind == lib.PC_SAY_UNENCODABLE:
             raise decode_refusal(view)
         if kind == lib.PC_SAY_EXCEPTION:
