@@ -165,8 +165,7 @@ class Container:
         if self.child_is_pid1 is not None:
             check_flag(problems, "child_is_pid1", self.child_is_pid1)
         check_capabilities(problems, self.capabilities)
-        if isinstance(self.namespaces, frozenset):
-            check_arrangement(problems, self.mounts, self.namespaces, self.rootfs)
+        check_arrangement(problems, self.mounts, _namespaces(self), self.rootfs)
         refuse("container", problems)
 
 
@@ -318,6 +317,6 @@ def _check_environment(problems: Problems, env: Any) -> None:
 
 
 def _namespaces(container: Container) -> frozenset[str]:
-    """The namespaces, or all of them when what was given is no collection (reported already)."""
+    """The namespaces, or all of them when they are not right themselves: one report is enough."""
     names: Any = container.namespaces
-    return names if isinstance(names, frozenset) else NAMESPACES
+    return names if isinstance(names, frozenset) and names <= NAMESPACES else NAMESPACES

@@ -179,7 +179,8 @@ def _make_directory(step: Step) -> str:
 
 def _write_file(step: Step) -> str:
     length = len(step.content or b"")
-    return f"write {show(step.path)} ({length} bytes, mode {step.mode:o}){_conditions(step)}"
+    unit = "byte" if length == 1 else "bytes"
+    return f"write {show(step.path)} ({length} {unit}, mode {step.mode:o}){_conditions(step)}"
 
 
 def _make_symlink(step: Step) -> str:
