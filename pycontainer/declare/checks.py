@@ -100,12 +100,12 @@ def check_guest_path(problems: Problems, field: str, path: Any) -> bool:
     return False
 
 
-def check_mode(problems: Problems, field: str, mode: Any) -> None:
-    """*mode* must be permission bits: an int of at most 0o7777."""
+def check_mode(problems: Problems, field: str, mode: Any, most: int) -> None:
+    """*mode* must be permission bits: an int of at most *most*."""
     if not is_int(mode):
         problems.append(f"{field} must be an int such as 0o755, not {mode!r}")
-    elif not 0 <= mode <= 0o7777:
-        problems.append(f"{field} {mode:#o} is outside 0 to 0o7777")
+    elif not 0 <= mode <= most:
+        problems.append(f"{field} {mode:#o} is outside 0 to {most:#o}")
 
 
 def check_size(problems: Problems, field: str, size: Any) -> None:

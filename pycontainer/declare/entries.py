@@ -43,7 +43,7 @@ class Directory:
     def __attrs_post_init__(self) -> None:
         problems: Problems = []
         _check_place(problems, self.path)
-        check_mode(problems, "mode", self.mode)
+        check_mode(problems, "mode", self.mode, 0o7777)
         refuse("directory", problems)
 
 
@@ -62,7 +62,7 @@ class File:
             problems.append(f"content must be str or bytes, not {type(self.content).__name__}")
         elif len(self.content) >= 2**32:
             problems.append(f"content is {len(self.content)} bytes long; use bind() from 4 GiB on")
-        check_mode(problems, "mode", self.mode)
+        check_mode(problems, "mode", self.mode, 0o777)
         refuse("file", problems)
 
 
@@ -102,7 +102,8 @@ def file(path: StrPath, content: str | bytes, mode: int = 0o644) -> File:
     Arguments:
         path: absolute, in the container.
         content: a str is written as UTF-8.  Less than 4 GiB.
-        mode: permission bits, not cut by any umask.
+        mode: permission bits up to 0o777, not cut by any umask.  Set-id bits would do nothing: the
+            container's tmpfs are nosuid.
 
     Raises:
         ValueError: naming every bad argument.

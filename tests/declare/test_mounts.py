@@ -202,10 +202,10 @@ def test_entries_refused():
         "path is '/', which always exists",
         "mode must be an int such as 0o755, not 'x'",
     ]
-    assert problems_of(file, "a", 3, 0o10000) == [
+    assert problems_of(file, "a", 3, 0o4755) == [
         "path 'a' is relative; a place in the container starts with '/'",
         "content must be str or bytes, not int",
-        "mode 0o10000 is outside 0 to 0o7777",
+        "mode 0o4755 is outside 0 to 0o777",
     ]
     assert problems_of(symlink, "/a/..", "") == ["path '/a/..' contains '..'", "to is empty"]
 
