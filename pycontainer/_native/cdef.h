@@ -19,6 +19,7 @@ enum {
     PC_NS_USER, PC_NS_PID, PC_NS_MNT, PC_NS_NET, PC_NS_IPC, PC_NS_UTS, PC_NS_CGROUP, ...
 };
 enum { PC_MAGIC, ... };
+enum { PC_SERVED_END, PC_SERVED_CHILD, PC_SERVED_SPARE, ... };
 enum { PC_ORDER_PARENT_MAPS, PC_ORDER_LOADER, PC_ORDER_JOIN, ... };
 enum { PC_FD_CALL, PC_FD_STATUS, PC_FD_LIFELINE, PC_FD_COUNT, PC_FD_KEPT, ... };
 enum { PC_STATUS_STARTED, PC_STATUS_FAILED, PC_STATUS_EXITED, ... };
@@ -53,6 +54,7 @@ struct pc_failure {
 };
 
 /* in the forkserver and its children */
+void pc_await_order(void);
 int pc_serve(int control, int caller);
 int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, _Bool received);
 const struct pc_request *pc_current_request(void);

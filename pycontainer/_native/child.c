@@ -44,25 +44,27 @@ void pc_reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Puts the order's descriptors on their fixed numbers and closes everything else.  All of fds lie
-   above PC_FD_KEPT (the supervisor sees to that), so no dup2 overwrites one that is still to be
-   moved.  lifeline and mapped may be -1. */
-int pc_child_arrange(const int *fds, int fd_count, int lifeline, int mapped)
+/* Puts the PC_FD_COUNT descriptors of an order on their fixed numbers (-1: nothing is there) and
+   closes everything else.  A descriptor lies at its number already or above PC_FD_KEPT
+   (pc_raise_fds), so that no dup3 overwrites one that is still to be moved.
+   lifeline and mapped may be -1. */
+int pc_child_arrange(const int *fds, int lifeline, int mapped)
 {
-    for (int i = 0; i < PC_FD_COUNT; i++) {
-        int flags = i <= PC_FD_STDERR ? 0 : O_CLOEXEC;
-        if (i >= fd_count || fds[i] < 0)
+    const struct {
+        int from, to;
+    } extra[] = {{lifeline, PC_FD_LIFELINE}, {mapped, PC_FD_MAPPED}};
+
+    for (int i = 0; i < PC_FD_COUNT; i++)
+        if (fds[i] < 0)
             close(i); /* EBADF when it is not open */
-        else if (dup3(fds[i], i, flags) < 0)
+        else if (fds[i] != i && dup3(fds[i], i, i <= PC_FD_STDERR ? 0 : O_CLOEXEC) < 0)
             return errno;
-    }
-    if (lifeline >= 0 && dup3(lifeline, PC_FD_LIFELINE, O_CLOEXEC) < 0)
-        return errno;
-    if (mapped >= 0 && dup3(mapped, PC_FD_MAPPED, O_CLOEXEC) < 0)
-        return errno;
-    if (syscall(SYS_close_range, (unsigned)(mapped >= 0 ? PC_FD_KEPT : PC_FD_MAPPED), ~0U, 0) != 0)
-        return errno;
-    return 0;
+    for (int i = 0; i < 2; i++)
+        if (extra[i].from < 0)
+            close(extra[i].to);
+        else if (extra[i].from != extra[i].to && dup3(extra[i].from, extra[i].to, O_CLOEXEC) < 0)
+            return errno;
+    return syscall(SYS_close_range, (unsigned)PC_FD_KEPT, ~0U, 0) != 0 ? errno : 0;
 }
 
 /* Dies with the parent.  Every change of credentials clears the setting (prctl(2)), so this comes

@@ -229,7 +229,7 @@ extern int pc_proc; /* O_PATH of the host's /proc, opened before the first mount
 /* child.c */
 void pc_default_signals(void);
 void pc_reset_signals(void);
-int pc_child_arrange(const int *fds, int fd_count, int lifeline, int mapped);
+int pc_child_arrange(const int *fds, int lifeline, int mapped);
 int pc_tie_to_parent(void);
 void pc_init(pid_t main_child, int say) __attribute__((noreturn));
 void pc_signals_of_init(void);
@@ -241,16 +241,25 @@ int pc_wait_for_word(void);
 const struct pc_request *pc_receive_request(void);
 const struct pc_request *pc_current_request(void);
 int pc_run_plan(int part);
+void pc_close_all_but_call(void);
 
-/* server.c */
-int pc_serve(int control, int caller);
-int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, bool received);
-int pc_fork_below_init(void);
-int pc_supervise_loaded(void);
+/* clone.c */
+int pc_namespace_flags(uint32_t namespaces);
+int pc_raise_fds(int *fds, int count);
+pid_t pc_spawn(const struct pc_order *order, const int *fds, int lifeline, bool received,
+               int *pidfd);
+pid_t pc_spawn_spare(const struct pc_order *order, int socket, int lifeline, int *pidfd);
+void pc_await_order(void);
+const struct pc_order *pc_ordered(void);
 int pc_is_loader(void);
 int pc_is_join(void);
-void pc_close_all_but_call(void);
-int pc_namespace_flags(uint32_t namespaces);
+int pc_fork_below_init(void);
+
+/* server.c */
+enum { PC_SERVED_END, PC_SERVED_CHILD, PC_SERVED_SPARE };
+int pc_serve(int control, int caller);
+int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, bool received);
+int pc_supervise_loaded(void);
 
 /* join.c */
 int pc_join(const struct pc_request *request, struct pc_failure *failure);

@@ -32,7 +32,6 @@ static struct {
     size_t count, room;
     int signals;  /* signalfd of SIGCHLD */
     int lifeline[2];
-    bool received; /* this process has the request already (a loader) */
 } server = {.signals = -1, .lifeline = {-1, -1}};
 
 static uint64_t now(void)
@@ -53,182 +52,6 @@ static void tell(int socket, struct pc_status status, int pidfd)
     pc_send(socket, &status, sizeof(status), &pidfd, pidfd >= 0);
 }
 
-static uint64_t clone_flags(uint32_t namespaces)
-{
-    static const struct {
-        uint32_t ours;
-        uint64_t kernels;
-    } table[] = {
-        {PC_NS_USER, CLONE_NEWUSER}, {PC_NS_PID, CLONE_NEWPID},       {PC_NS_MNT, CLONE_NEWNS},
-        {PC_NS_NET, CLONE_NEWNET},   {PC_NS_IPC, CLONE_NEWIPC},       {PC_NS_UTS, CLONE_NEWUTS},
-        {PC_NS_CGROUP, CLONE_NEWCGROUP},
-    };
-    uint64_t flags = 0;
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-        if (namespaces & table[i].ours)
-            flags |= table[i].kernels;
-    return flags;
-}
-
-/* What this process was ordered to be, with the descriptors on their PC_FD_* numbers. */
-static struct pc_order ordered;
-
-int pc_is_loader(void)
-{
-    return (ordered.flags & PC_ORDER_LOADER) != 0;
-}
-
-int pc_is_join(void)
-{
-    return (ordered.flags & PC_ORDER_JOIN) != 0;
-}
-
-int pc_namespace_flags(uint32_t namespaces)
-{
-    return (int)clone_flags(namespaces);
-}
-
-/* fork() with namespaces.  glibc keeps the thread's id in memory and its fork() has the kernel
-   renew it; the address is what the kernel clears at the thread's exit (PR_GET_TID_ADDRESS).
-   Single-threaded callers only: no atfork handlers run. */
-static pid_t clone_process(uint64_t flags, int *pidfd)
-{
-    int *tid_address = NULL;
-    struct clone_args arguments = {
-        .flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
-        .pidfd = (uint64_t)(uintptr_t)pidfd,
-        .exit_signal = SIGCHLD,
-    };
-    if (prctl(PR_GET_TID_ADDRESS, &tid_address, 0, 0, 0) == 0 && tid_address) {
-        arguments.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
-        arguments.child_tid = (uint64_t)(uintptr_t)tid_address;
-    }
-    return (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
-}
-
-/* The maps of a container that its own process may not write.  A byte tells it to go on. */
-static int write_maps(const struct pc_order *order, pid_t pid, int mapped)
-{
-    char name[32];
-    int directory, error;
-
-    snprintf(name, sizeof(name), "%d", (int)pid);
-    directory = openat(pc_proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0)
-        return errno;
-    error = pc_write_at(directory, "gid_map", order->gid_map);
-    if (!error)
-        error = pc_write_at(directory, "uid_map", order->uid_map);
-    close(directory);
-    if (!error && write(mapped, "", 1) != 1)
-        error = errno;
-    return error;
-}
-
-/* Every descriptor that a child arranges must lie above the numbers that it arranges them on. */
-static int raise_fds(int *fds, int count)
-{
-    for (int i = 0; i < count; i++)
-        if (fds[i] < PC_FD_KEPT) {
-            int raised = fcntl(fds[i], F_DUPFD_CLOEXEC, PC_FD_KEPT);
-            if (raised < 0)
-                return errno;
-            close(fds[i]);
-            fds[i] = raised;
-        }
-    return 0;
-}
-
-/* In the new child, still with the host's eyes. */
-static void begin_child(const struct pc_order *order, const int *fds, int mapped)
-{
-    int arranged[PC_FD_COUNT], error;
-
-    ordered = *order;
-    memcpy(arranged, fds, sizeof(arranged));
-    if (!(order->flags & PC_ORDER_LOADER))
-        arranged[PC_FD_STATUS] = -1;
-    pc_reset_signals();
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* a supervisor is not; the child writes its own maps */
-    error = pc_child_arrange(arranged, PC_FD_COUNT, server.lifeline[0], mapped);
-    free(server.children);
-    memset(&server, 0, sizeof(server));
-    server.signals = server.lifeline[0] = server.lifeline[1] = -1;
-    umask(022);
-    setsid(); /* EPERM cannot be: a new process leads no group */
-    if (!error && fds[PC_FD_CWD] >= 0)
-        (void)!fchdir(PC_FD_CWD); /* gone or forbidden by now: only relative imports need it */
-    if (!error) {
-        pc_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (pc_proc < 0)
-            error = errno;
-    }
-    if (error) {
-        struct pc_failure failure = {.step = -1, .error = error, .stage = PC_STAGE_START};
-        pc_say(PC_SAY_SETUP_FAILED, &failure, sizeof(failure));
-        _exit(125);
-    }
-}
-
-/* A container without a function: nothing of Python runs in it. */
-static void run_idle(void)
-{
-    if (pc_run_plan(0) != 0 || pc_run_plan(1) != 0)
-        _exit(125);
-    pc_say(PC_SAY_READY, NULL, 0);
-    pc_init(0, -1);
-}
-
-/* Clones a child for an order.  0 in the child, with the request received; its pid in the
-   supervisor; or -errno. */
-static pid_t spawn(const struct pc_order *order, const int *fds, int *pidfd)
-{
-    const bool maps = order->flags & PC_ORDER_PARENT_MAPS;
-    const bool plain = order->flags & (PC_ORDER_LOADER | PC_ORDER_JOIN);
-    int mapped[2] = {-1, -1};
-    pid_t pid;
-    int error = 0;
-
-    if (maps && !plain) {
-        if (pipe2(mapped, O_CLOEXEC) != 0)
-            return -errno;
-        if ((error = raise_fds(mapped, 2)) != 0)
-            return -error;
-    }
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyOS_BeforeFork();
-    pid = clone_process(plain ? 0 : clone_flags(order->namespaces), pidfd);
-    if (pid == 0) {
-        const bool received = server.received;
-        begin_child(order, fds, mapped[0]);
-        const struct pc_request *request = received ? pc_current_request() : pc_receive_request();
-        if (!request)
-            _exit(125);
-        if (request->flags & PC_REQUEST_IDLE)
-            run_idle();
-        PyOS_AfterFork_Child();
-        PyGILState_Release(gil);
-        return 0;
-    }
-    if (pid < 0)
-        error = errno;
-    PyOS_AfterFork_Parent();
-    PyGILState_Release(gil);
-    if (!error && maps && !plain)
-        error = write_maps(order, pid, mapped[1]);
-    if (maps && !plain) {
-        close(mapped[0]);
-        close(mapped[1]);
-    }
-    if (error && pid > 0) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        close(*pidfd);
-    }
-    return error ? -error : pid;
-}
-
 static int add_child(pid_t pid, int status, uint64_t started)
 {
     if (server.count == server.room) {
@@ -243,6 +66,55 @@ static int add_child(pid_t pid, int status, uint64_t started)
     return 0;
 }
 
+/* ---- spares: a container's and an excursion's process, cloned before they are ordered ---- */
+
+enum { CONTAINER, JOIN, SPARES };
+enum { SPARE_LIFE = 10000 }; /* milliseconds without an order */
+
+static struct spare {
+    pid_t pid; /* 0: there is none */
+    int pidfd, socket;
+    bool wanted;
+    struct pc_order order;
+} spares[SPARES];
+
+static struct spare *spare_for(const struct pc_order *order)
+{
+    return &spares[order->flags & PC_ORDER_JOIN ? JOIN : CONTAINER];
+}
+
+static void forget_spare(struct spare *spare)
+{
+    close(spare->pidfd);
+    close(spare->socket);
+    spare->pid = 0;
+}
+
+static void report_end(pid_t pid, int status, const struct rusage *usage)
+{
+    for (size_t i = 0; i < server.count; i++) {
+        struct child *child = &server.children[i];
+        if (child->pid != pid)
+            continue;
+        tell(child->status,
+             (struct pc_status){
+                 .kind = PC_STATUS_EXITED,
+                 .value = status,
+                 .user_us = microseconds(usage->ru_utime),
+                 .system_us = microseconds(usage->ru_stime),
+                 .wall_ns = now() - child->started,
+                 .max_rss = (uint64_t)usage->ru_maxrss * 1024,
+             },
+             -1);
+        close(child->status);
+        *child = server.children[--server.count];
+        return;
+    }
+    for (int i = 0; i < SPARES; i++)
+        if (spares[i].pid == pid)
+            forget_spare(&spares[i]);
+}
+
 /* Reaps what has ended and tells its callers. */
 static void reap(void)
 {
@@ -254,24 +126,7 @@ static void reap(void)
     while (read(server.signals, discarded, sizeof(discarded)) > 0)
         ;
     while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0)
-        for (size_t i = 0; i < server.count; i++) {
-            struct child *child = &server.children[i];
-            if (child->pid != pid)
-                continue;
-            tell(child->status,
-                 (struct pc_status){
-                     .kind = PC_STATUS_EXITED,
-                     .value = status,
-                     .user_us = microseconds(usage.ru_utime),
-                     .system_us = microseconds(usage.ru_stime),
-                     .wall_ns = now() - child->started,
-                     .max_rss = (uint64_t)usage.ru_maxrss * 1024,
-                 },
-                 -1);
-            close(child->status);
-            *child = server.children[--server.count];
-            break;
-        }
+        report_end(pid, status, &usage);
 }
 
 static void kill_children(void)
@@ -280,35 +135,114 @@ static void kill_children(void)
         kill(server.children[i].pid, SIGKILL); /* not reaped yet, so the number is still its own */
 }
 
-/* Takes the descriptors of an order; closes them in the supervisor.  0: in the child. */
-static int start_child(const struct pc_order *order, const int *fds)
+/* Tells the caller that its child has started, and keeps an eye on it. */
+static void adopt(pid_t pid, int pidfd, const int *fds, uint64_t started)
 {
-    int pidfd = -1;
-    uint64_t started = now();
-    pid_t pid = spawn(order, fds, &pidfd);
-    if (pid == 0)
-        return 0;
     int status = fcntl(fds[PC_FD_STATUS], F_DUPFD_CLOEXEC, PC_FD_KEPT);
-    int error = pid < 0 ? -pid : status < 0 ? errno : order->flags & PC_ORDER_LOADER
-                    ? 0 : add_child(pid, status, started);
-    if (order->flags & PC_ORDER_LOADER && !error) {
-        close(status); /* the loader supervises its container and reports by itself */
-        close(pidfd);
-        return 1;
-    }
+    int error = status < 0 ? errno : add_child(pid, status, started);
+
     if (error) {
-        if (pid > 0) {
-            kill(pid, SIGKILL);
-            waitpid(pid, NULL, 0);
-            close(pidfd);
-        }
+        kill(pid, SIGKILL); /* reaped as a stranger */
         tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = error}, -1);
         if (status >= 0)
             close(status);
-        return 1;
-    }
-    tell(status, (struct pc_status){.kind = PC_STATUS_STARTED, .value = pid}, pidfd);
+    } else
+        tell(status, (struct pc_status){.kind = PC_STATUS_STARTED, .value = pid}, pidfd);
     close(pidfd);
+}
+
+/* Starts a child for an order; the descriptors stay open.  0: in the child. */
+static int start_child(const struct pc_order *order, const int *fds, bool received)
+{
+    int pidfd = -1;
+    uint64_t started = now();
+    pid_t pid = pc_spawn(order, fds, server.lifeline[0], received, &pidfd);
+    if (pid == 0) {
+        free(server.children);
+        memset(&server, 0, sizeof(server));
+        server.signals = server.lifeline[0] = server.lifeline[1] = -1;
+        return 0;
+    }
+    if (pid < 0)
+        tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = -pid}, -1);
+    else if (order->flags & PC_ORDER_LOADER)
+        close(pidfd); /* the loader supervises its container and reports by itself */
+    else
+        adopt(pid, pidfd, fds, started);
+    return 1;
+}
+
+static void end_spares(void)
+{
+    for (int i = 0; i < SPARES; i++)
+        if (spares[i].pid > 0) {
+            kill(spares[i].pid, SIGKILL); /* not reaped yet, so the number is its own */
+            forget_spare(&spares[i]);
+        }
+}
+
+/* Hands the order to a spare that was made for such a one. */
+static bool use_spare(const struct pc_order *order, const int *fds, int count)
+{
+    struct spare *spare = spare_for(order);
+    uint64_t started = now();
+
+    if (spare->pid == 0 || memcmp(&spare->order, order, sizeof(*order)) != 0 ||
+        pc_send(spare->socket, order, sizeof(*order), fds, count) != 0)
+        return false;
+    pid_t pid = spare->pid;
+    int pidfd = spare->pidfd;
+    close(spare->socket);
+    spare->pid = 0;
+    adopt(pid, pidfd, fds, started);
+    return true;
+}
+
+/* The next order is likely to be like this one. */
+static void want_spare(const struct pc_order *order)
+{
+    struct spare *spare = spare_for(order);
+
+    if (spare->pid > 0) {
+        if (memcmp(&spare->order, order, sizeof(*order)) == 0)
+            return;
+        kill(spare->pid, SIGKILL);
+        forget_spare(spare);
+    }
+    spare->order = *order;
+    spare->wanted = true;
+}
+
+static bool any_wanted(void)
+{
+    return spares[CONTAINER].wanted || spares[JOIN].wanted;
+}
+
+static bool any_spare(void)
+{
+    return spares[CONTAINER].pid > 0 || spares[JOIN].pid > 0;
+}
+
+/* Makes one spare that is wanted.  0: in it. */
+static int make_spare(void)
+{
+    struct spare *spare = spares[CONTAINER].wanted ? &spares[CONTAINER] : &spares[JOIN];
+    int sockets[2];
+
+    spare->wanted = false;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
+        return 1; /* the next order is served without */
+    if (pc_raise_fds(sockets, 2) == 0) {
+        spare->pid = pc_spawn_spare(&spare->order, sockets[1], server.lifeline[0], &spare->pidfd);
+        if (spare->pid == 0)
+            return 0;
+        spare->socket = sockets[0];
+    }
+    if (spare->pid <= 0) {
+        spare->pid = 0;
+        close(sockets[0]);
+    }
+    close(sockets[1]);
     return 1;
 }
 
@@ -325,15 +259,44 @@ static int open_server(void)
         return errno;
     if (pipe2(server.lifeline, O_CLOEXEC) != 0)
         return errno;
-    int error = raise_fds(server.lifeline, 2);
+    int error = pc_raise_fds(server.lifeline, 2);
     if (error)
         return error;
     pc_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return pc_proc < 0 ? errno : 0;
 }
 
+/* Takes one order from the control socket.  0: in a child; 1: go on; -1: the caller has gone. */
+static int serve_order(int control)
+{
+    struct pc_order order;
+    int fds[PC_FD_COUNT], count = PC_FD_COUNT, outcome = 1;
+    ssize_t length = pc_receive(control, &order, sizeof(order), fds, &count, MSG_DONTWAIT);
+
+    if (length == -EAGAIN || length == -EMSGSIZE)
+        return 1;
+    if (length <= 0)
+        return -1;
+    if (length == sizeof(order) && order.magic == PC_MAGIC && count > PC_FD_CWD &&
+        pc_raise_fds(fds, count) == 0) {
+        for (int i = count; i < PC_FD_COUNT; i++)
+            fds[i] = -1;
+        order.uid_map[sizeof(order.uid_map) - 1] = order.gid_map[sizeof(order.gid_map) - 1] = 0;
+        if (!use_spare(&order, fds, count))
+            outcome = start_child(&order, fds, false);
+        if (outcome == 0)
+            return 0;
+        if (!(order.flags & PC_ORDER_LOADER))
+            want_spare(&order);
+    }
+    for (int i = 0; i < count; i++)
+        close(fds[i]);
+    return outcome;
+}
+
 /* Serves orders until the caller ends or closes its socket.  caller: a pidfd of it, since copies
-   of the socket may outlive it.  Returns 1 in each child, 0 at the end, -errno. */
+   of the socket may outlive it.  Returns PC_SERVED_CHILD in a child with its request,
+   PC_SERVED_SPARE in one that has none yet, PC_SERVED_END at the end, or -errno. */
 int pc_serve(int control, int caller)
 {
     int error;
@@ -352,35 +315,32 @@ int pc_serve(int control, int caller)
             {.fd = control, .events = POLLIN},
             {.fd = caller, .events = POLLIN},
         };
-        if (poll(polled, 3, -1) < 0) {
+        int ready = poll(polled, 3, any_wanted() ? 0 : any_spare() ? SPARE_LIFE : -1);
+        if (ready < 0) {
             if (errno == EINTR)
                 continue;
             return -errno;
         }
+        if (ready == 0 && any_wanted()) { /* only with nothing else to do */
+            if (make_spare() == 0)
+                return PC_SERVED_SPARE;
+        } else if (ready == 0)
+            end_spares();
         if (polled[0].revents)
             reap();
         if (polled[2].revents)
             break;
-        if (!polled[1].revents)
-            continue;
-        struct pc_order order;
-        int fds[PC_FD_COUNT], count = PC_FD_COUNT;
-        ssize_t length = pc_receive(control, &order, sizeof(order), fds, &count, MSG_DONTWAIT);
-        if (length == -EAGAIN)
-            continue;
-        if (length <= 0 && length != -EMSGSIZE)
-            break;
-        bool good = length == sizeof(order) && order.magic == PC_MAGIC && count > PC_FD_CWD;
-        for (int i = count; i < PC_FD_COUNT; i++)
-            fds[i] = -1;
-        order.uid_map[sizeof(order.uid_map) - 1] = order.gid_map[sizeof(order.gid_map) - 1] = 0;
-        if (good && raise_fds(fds, count) == 0 && start_child(&order, fds) == 0)
-            return 1;
-        for (int i = 0; i < count; i++)
-            close(fds[i]);
+        if (polled[1].revents) {
+            int outcome = serve_order(control);
+            if (outcome == 0)
+                return PC_SERVED_CHILD;
+            if (outcome < 0)
+                break;
+        }
     }
+    end_spares();
     kill_children();
-    return 0;
+    return PC_SERVED_END;
 }
 
 /* Clones one container from this process and supervises it: for a loader that has the function
@@ -399,9 +359,8 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
             _exit(125);
     if (open_server() != 0)
         _exit(125);
-    server.received = received;
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it sees the host; a container may not look into it */
-    if (start_child(order, kept) == 0)
+    if (start_child(order, kept, received) == 0)
         return 1;
     for (int i = 0; i < PC_FD_COUNT; i++) {
         close(i);
@@ -427,35 +386,10 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
 /* A loader that holds the function now: clones the container and supervises it. */
 int pc_supervise_loaded(void)
 {
-    struct pc_order order = ordered;
+    struct pc_order order = *pc_ordered();
     const int fds[PC_FD_COUNT] = {0, 1, 2, PC_FD_CALL, PC_FD_STATUS, PC_FD_CWD, -1};
 
     order.flags &= ~(uint32_t)PC_ORDER_LOADER;
     return pc_supervise_one(&order, fds, PC_FD_LIFELINE, true);
 }
 
-/* Forks the function's process; this one stays as the init and does not return.  Returns 0 in the
-   function's process or an errno. */
-int pc_fork_below_init(void)
-{
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyOS_BeforeFork();
-    const bool is_init = getpid() == 1;
-    pid_t pid = fork();
-    if (pid == 0) {
-        int error = 0;
-        if (!is_init) {
-            setpgid(0, 0);
-            error = prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 ? errno : 0;
-        }
-        PyOS_AfterFork_Child();
-        PyGILState_Release(gil);
-        return error;
-    }
-    int error = errno;
-    if (pid > 0)
-        pc_init(pid, PC_FD_CALL);
-    PyOS_AfterFork_Parent();
-    PyGILState_Release(gil);
-    return error;
-}

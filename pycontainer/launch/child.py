@@ -6,9 +6,10 @@ its function is loaded, so nothing is imported here that a function may do witho
 
 from __future__ import annotations
 
+import _signal
+import gc
 import marshal
 import os
-import _signal
 import sys
 
 from .._native import ffi, lib
@@ -27,13 +28,16 @@ __all__ = ["run_loaded", "serve"]
 FAILED = 125  # the exit status of a child that reported why it could not start
 
 
-def serve(control: int, caller: int, preload: Sequence[str] = ()) -> NoReturn:
+def serve(
+    control: int, caller: int, preload: Sequence[str], rehearsal: bytes
+) -> NoReturn:
     """Be the helper: clone children on the orders that come on *control*, until the end.
 
     Args:
         control: the caller's socket.  The first message on it says that all is well, or why not.
         caller: a pidfd of the caller.
         preload: modules to import first.
+        rehearsal: a preamble and payload as a request has them.
     """
     try:
         for name in preload:
@@ -44,8 +48,16 @@ def serve(control: int, caller: int, preload: Sequence[str] = ()) -> NoReturn:
     except BaseException as error:
         os.write(control, f"{type(error).__name__}: {error}".encode(errors="replace"))
         os._exit(1)
+    _rehearse(rehearsal, 16)
+    gc.collect()
+    gc.freeze()
     os.write(control, b"ok")
-    if lib.pc_serve(control, caller) == 1:
+    served = lib.pc_serve(control, caller)
+    if served == lib.PC_SERVED_SPARE:
+        _rehearse(rehearsal, 2)
+        lib.pc_await_order()
+        served = lib.PC_SERVED_CHILD
+    if served == lib.PC_SERVED_CHILD:
         _be_child()
     os._exit(0)
 
@@ -54,11 +66,37 @@ def _threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
+def _rehearse(data: bytes, times: int) -> None:
+    """Do what every child does, before there is anything to do.
+
+    In the helper: the interpreter specialises code as it runs and fills caches, and so no child
+    has to.  In a spare child, while nobody waits for it: the pages that a call writes to are
+    copied, one fault each.
+    """
+    size = ffi.sizeof("struct pc_request")
+    memory = ffi.new("char[]", size + len(data))
+    request = ffi.cast("struct pc_request *", memory)
+    request.payload, request.payload_length = size, len(data)
+    ffi.memmove(memory + size, data, len(data))
+    environment = dict(os.environb)
+    path, argv, prefixes = sys.path[:], sys.argv[:], (sys.prefix, sys.exec_prefix)
+    for _ in range(times):
+        call = Call(request)
+        fn = _load(call)[0]
+        for stage in (_prepare_streams, _flush):
+            stage()
+        _, chunks, _ = _outcome(call, fn)
+        to_wire(chunks)
+    sys.path[:], sys.argv[:] = path, argv
+    sys.prefix, sys.exec_prefix = prefixes
+    os.environb.clear()
+    os.environb.update(environment)
+
+
 class Call:
     """What one child is to do, read from its request."""
 
-    def __init__(self) -> None:
-        request = lib.pc_current_request()
+    def __init__(self, request: Any) -> None:
         self.request = request
         self.flags: int = request.flags
         start = ffi.cast("char *", request) + request.payload
@@ -80,17 +118,10 @@ class Call:
 def _be_child() -> NoReturn:
     """Load the function with the host's eyes, become the container, run it.  Ends the process."""
     try:
-        call = Call()
+        call = Call(lib.pc_current_request())
         modules = len(sys.modules)
-        sys.path[:] = call.path
-        sys.argv[:] = call.argv
-        sys.prefix, sys.exec_prefix = call.prefix, call.exec_prefix
-        os.environb.clear()
-        os.environb.update(call.env)
         try:
-            fn, populate, call.allow, _ = reconstruct.load_payload(call.payload)
-            if call.returns == "pickle":
-                import cloudpickle  # noqa: F401 - later the file may be out of reach
+            fn, populate = _load(call)
         except BaseException as error:
             _say_load_failure(error)
             os._exit(FAILED)
@@ -110,15 +141,33 @@ def _be_child() -> NoReturn:
         os._exit(FAILED)
 
 
+def _load(call: Call) -> tuple[Callable[[], Any], Callable[[], Any] | None]:
+    """The function and the populate hook, with the caller's settings in place."""
+    sys.path[:] = call.path
+    sys.argv[:] = call.argv
+    sys.prefix, sys.exec_prefix = call.prefix, call.exec_prefix
+    _set_environment(call)
+    fn, populate, call.allow, _ = reconstruct.load_payload(call.payload)
+    if call.returns == "pickle":
+        import cloudpickle  # noqa: F401 - later the file may be out of reach
+    return fn, populate
+
+
+def _set_environment(call: Call) -> None:
+    environment = os.environb
+    for name in list(environment):
+        del environment[name]
+    environment.update(call.env)
+
+
 def run_loaded(
     fn: Callable[[], Any], populate: Callable[[], Any] | None, allow: Sequence[Any]
 ) -> NoReturn:
     """In a child that has the function already (``start_method="fork"``)."""
     try:
-        call = Call()
+        call = Call(lib.pc_current_request())
         call.allow = allow
-        os.environb.clear()
-        os.environb.update(call.env)
+        _set_environment(call)
         if call.returns == "pickle":
             import cloudpickle  # noqa: F401
         _become_container(call, fn, populate)
@@ -223,9 +272,7 @@ def _run(call: Call, fn: Callable[[], Any]) -> NoReturn:
     """Run the function, send its value or exception, end the process."""
     try:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None and os.isatty(stream.fileno()):
-                stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        _prepare_streams()
         kind, chunks, code = _outcome(call, fn)
     except KeyboardInterrupt:
         kind, chunks, code = _interrupted()
@@ -236,6 +283,13 @@ def _run(call: Call, fn: Callable[[], Any]) -> NoReturn:
         except BaseException as error:
             _say(lib.PC_SAY_EXCEPTION, encode_exception(error, call.allow))
     os._exit(code)
+
+
+def _prepare_streams() -> None:
+    """The streams were made for the helper's descriptors: a terminal wants whole lines."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        if stream is not None and os.isatty(number):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
 def _outcome(call: Call, fn: Callable[[], Any]) -> tuple[int, Sequence[Any], int]:

@@ -25,6 +25,8 @@ from .. import __file__ as _package_file
 from .._native import ffi, lib
 from ..errors import HelperError, SetupError
 from .identity import is_host_root
+from .payload import dump_payload
+from .protocol import Preamble
 
 __all__ = ["Forkserver", "forkserver"]
 
@@ -35,7 +37,7 @@ import builtins, _sitebuiltins
 builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
 builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
 from pycontainer.launch.child import serve
-serve(3, 4, {preload!r})
+serve(3, 4, {preload!r}, {rehearsal!r})
 """
 
 _ABOVE = 16  # descriptors handed to the helper start here, so that none overwrites another
@@ -131,7 +133,7 @@ def _start(control: socket.socket, preload: tuple[str, ...]) -> int:
         path += sys.path if preload else []
         return os.posix_spawn(
             program,
-            [executable, *_options(), "-c", _START.format(path=path, preload=preload)],
+            [executable, *_options(), "-c", _START.format(path=path, preload=preload, rehearsal=_rehearsal())],
             _environment(preload),
             file_actions=[
                 *((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)),
@@ -145,6 +147,12 @@ def _start(control: socket.socket, preload: tuple[str, ...]) -> int:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _rehearsal() -> bytes:
+    """A request's preamble and payload, for the helper to warm itself up with."""
+    preamble = Preamble.pack(sys.path, sys.argv, (sys.prefix, sys.exec_prefix), {}, "data", 1 << 20)
+    return preamble + b"\0" * (-len(preamble) % 64) + bytes(dump_payload(lambda: None))
 
 
 def _options() -> list[str]:
