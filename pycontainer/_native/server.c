@@ -315,7 +315,7 @@ int pc_serve(int control, int caller)
             {.fd = control, .events = POLLIN},
             {.fd = caller, .events = POLLIN},
         };
-        int ready = poll(polled, 3, any_wanted() ? 0 : any_spare() ? SPARE_LIFE : -1);
+        int ready = poll(polled, 3, any_wanted() ? 1 : any_spare() ? SPARE_LIFE : -1);
         if (ready < 0) {
             if (errno == EINTR)
                 continue;

@@ -54,7 +54,7 @@ def serve(
     os.write(control, b"ok")
     served = lib.pc_serve(control, caller)
     if served == lib.PC_SERVED_SPARE:
-        _rehearse(rehearsal, 2)
+        _rehearse(rehearsal, 1)
         lib.pc_await_order()
         served = lib.PC_SERVED_CHILD
     if served == lib.PC_SERVED_CHILD:
@@ -113,6 +113,7 @@ class Call:
         ) = marshal.loads(view[8:length])
         self.payload = view[length + -length % 64 :]
         self.allow: Sequence[Any] = ()
+        self.finders: dict[str, Any] = {}
 
 
 def _be_child() -> NoReturn:
@@ -204,7 +205,10 @@ def _become_container(
 ) -> NoReturn:
     if lib.pc_run_plan(0):
         os._exit(FAILED)
-    sys.path_importer_cache.clear()  # what it knows of directories is the host's
+    # What the finders know of directories is the host's.  The old ones stay alive: freeing them
+    # would write to the pages of a thousand names.
+    call.finders = sys.path_importer_cache
+    sys.path_importer_cache = {}
     if populate is not None:
         try:
             populate()
