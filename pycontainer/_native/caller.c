@@ -54,48 +54,65 @@ static int reap_helper(pid_t pid)
     return reaped < 0 ? errno : WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
 }
 
-/* ---- a read-only view of the host ---- */
+/* ---- read-only views of the host ---- */
 
-static int clone_root(int *tree)
+struct view {
+    const char *path;
+    unsigned recursive; /* AT_RECURSIVE or 0 */
+    int tree;
+};
+
+static int clone_read_only(struct view *view)
 {
     struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
-    int fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/",
-                          OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    int fd = (int)syscall(SYS_open_tree, AT_FDCWD, view->path,
+                          OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | view->recursive);
     if (fd < 0)
         return errno;
-    if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &read_only,
+    if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | view->recursive, &read_only,
                 sizeof(read_only)) != 0) {
         int error = errno;
         close(fd);
         return error;
     }
-    *tree = fd;
+    view->tree = fd;
     return 0;
 }
 
-static int clone_root_main(void *argument)
+static int clone_read_only_main(void *argument)
 {
-    return clone_root(argument);
+    return clone_read_only(argument);
 }
 
-/* A detached, recursive, read-only clone of "/": a program that is executed from it cannot be
-   written, truncated or chmod-ed through /proc/PID/exe.  An ordinary user makes it in a passing
-   user and mount namespace.  Returns a descriptor or -errno. */
-int pc_clone_root_read_only(void)
+/* A detached read-only clone of what lies at a path; an ordinary user makes it in a passing user
+   and mount namespace.  Returns a descriptor or -errno. */
+static int make_view(struct view view)
 {
-    int tree = -1;
-    int error = clone_root(&tree);
+    int error = clone_read_only(&view);
 
     if (error != EPERM)
-        return error ? -error : tree;
+        return error ? -error : view.tree;
     char *stack = new_stack();
     if (!stack)
         return -ENOMEM;
-    pid_t pid = start_helper(clone_root_main, &tree,
+    pid_t pid = start_helper(clone_read_only_main, &view,
                              CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS, stack);
     error = pid < 0 ? -pid : reap_helper(pid);
     munmap(stack, STACK);
-    return error ? -error : tree;
+    return error ? -error : view.tree;
+}
+
+/* All of "/": a program that is executed from it cannot be written, truncated or chmod-ed through
+   /proc/PID/exe. */
+int pc_clone_root_read_only(void)
+{
+    return make_view((struct view){.path = "/", .recursive = AT_RECURSIVE, .tree = -1});
+}
+
+/* One file: what is opened from it cannot be opened again for writing through /proc/PID/fd. */
+int pc_clone_file_read_only(const char *path)
+{
+    return make_view((struct view){.path = path, .tree = -1});
 }
 
 /* ---- sources of a privileged caller ---- */

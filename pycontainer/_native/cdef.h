@@ -75,6 +75,7 @@ int pc_tie_to_parent(void);
 
 /* in the caller */
 int pc_clone_root_read_only(void);
+int pc_clone_file_read_only(const char *path);
 int pc_open_source(const char *path, _Bool recursive, uint64_t flags, int user_namespace);
 int pc_graft(int tree, const char *path, int submount);
 int pc_make_user_namespace(const char *uid_map, const char *gid_map);

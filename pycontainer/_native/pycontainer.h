@@ -204,6 +204,7 @@ uint64_t pc_kernel_mount_attributes(uint64_t flags, uint64_t *clear);
 
 /* caller.c */
 int pc_clone_root_read_only(void);
+int pc_clone_file_read_only(const char *path);
 int pc_open_source(const char *path, bool recursive, uint64_t flags, int user_namespace);
 int pc_graft(int tree, const char *path, int submount);
 int pc_make_user_namespace(const char *uid_map, const char *gid_map);

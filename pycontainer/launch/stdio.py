@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
 import subprocess
 import sys
 from typing import IO, Any, TypeAlias
+
+from .._native import lib
+from ..errors import SetupError
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Stdio", "Stream"]
 
@@ -57,18 +63,35 @@ class Stdio:
         elif stream == STDOUT:
             fd = self.fds[1]
         elif isinstance(stream, int):
-            fd = stream
-            os.fstat(fd)  # EBADF now, and not as a failure of the helper
+            fd = self._given(number, stream)
         else:
-            fd = stream.fileno()
+            fd = self._given(number, stream.fileno())
         self.fds.append(fd)
 
     def _inherited(self, number: int) -> int:
         try:
-            os.fstat(number)
-        except OSError:  # closed in the caller, as under a daemon
+            return self._given(number, number)
+        except OSError as error:
+            if error.errno != errno.EBADF or isinstance(error, SetupError):
+                raise
+            # Closed in the caller, as under a daemon.
             return self._own(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-        return number
+
+    def _given(self, number: int, fd: int) -> int:
+        """What the child gets for a descriptor of the caller's."""
+        status = os.fstat(fd)  # EBADF now, and not as a failure of the helper
+        if stat.S_ISDIR(status.st_mode):
+            # openat(0, "..") would leave the container.
+            raise SetupError(
+                errno.EISDIR,
+                "a directory cannot be a standard stream; bind() shows one to a container",
+                _name(fd),
+                f"hand over {_STREAMS[number]}",
+            )
+        if number == 0 and stat.S_ISREG(status.st_mode):
+            view = _read_only_view(fd, status)
+            return fd if view < 0 else self._own(view)
+        return fd
 
     def _pipe(self, number: int) -> int:
         read, write = os.pipe()
@@ -97,3 +120,64 @@ class Stdio:
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 stream.close()
+
+
+_STREAMS = ("stdin", "stdout", "stderr")
+
+
+def _name(fd: int) -> str | None:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return None
+
+
+def _read_only_view(fd: int, status: os.stat_result) -> int:
+    """The regular file behind *fd*, opened again at the same offset on a read-only mount; or -1.
+
+    Who holds ``< data`` may open ``/proc/self/fd/0`` for writing, and chmod it, as its owner: the
+    kernel asks for the file's mode and for its mount, never for how the descriptor was opened.
+    On a mount of its own, which is read-only, that is EROFS.  A pipe would do too, but it cannot
+    be sought or mapped, and filling it reads what the caller may want to read afterwards.  The
+    offset is the container's own: what it reads, the caller can read again.
+
+    Standard output cannot be guarded so, as its container writes to it: there the caller gives
+    the file away, with what it holds.
+
+    -1: there is nothing to guard.  The file has no name any more (a here-document, a temporary
+    file), so that nobody opens it later; or this user may not change it.
+
+    Raises:
+        SetupError: there is something to guard and the file is not found under its name, as when
+            the descriptor comes from another mount namespace.
+    """
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if status.st_nlink == 0 or flags & os.O_ACCMODE == os.O_WRONLY:
+        return -1
+    itself = f"/proc/self/fd/{fd}"
+    if status.st_uid != os.geteuid() and not os.access(itself, os.W_OK, effective_ids=True):
+        return -1
+    view, error = -1, errno.ESTALE
+    path = _name(fd)
+    tree = -errno.ENOENT if path is None else lib.pc_clone_file_read_only(os.fsencode(path))
+    if tree < 0:
+        error = -tree
+    else:
+        try:
+            if os.path.samestat(os.fstat(tree), status):
+                keep = flags & (os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME)
+                view = os.open(f"/proc/self/fd/{tree}", os.O_RDONLY | os.O_CLOEXEC | keep)
+                os.lseek(view, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
+        except OSError as failure:
+            error = failure.errno or error
+        finally:
+            os.close(tree)
+    if view < 0:
+        raise SetupError(
+            error,
+            f"{os.strerror(error)}; it cannot be opened again read-only, and the container could "
+            "write to it: use stdin=PIPE or stdin=DEVNULL",
+            path,
+            "hand over stdin",
+        )
+    return view
