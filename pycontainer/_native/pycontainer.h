@@ -44,6 +44,7 @@ enum {
     PC_STEP_RECURSIVE = 8,
     PC_STEP_DEVICE = 16,
     PC_STEP_TREE = 32,
+    PC_STEP_OPTIONAL_TARGET = 64,
 };
 
 enum {

@@ -25,7 +25,7 @@
 
 #define EMPTY ""
 
-enum { MOST_OWN_MOUNTS = 64, BATCH = 200 };
+enum { MOST_OWN_MOUNTS = 4096, BATCH = 200 };
 
 static struct {
     int root;                 /* O_PATH of the new root */
@@ -250,8 +250,6 @@ static int bind_at(const struct pc_step *step, const char *target, const char *s
         if (tree < 0)
             error = errno;
     }
-    if (error == ENOENT && (step->flags & PC_STEP_OPTIONAL))
-        return 0;
     if (error)
         return error;
     directory = is_directory(tree, &error);
@@ -313,12 +311,54 @@ static int make_filesystem(const char *type, const char *options, uint64_t flags
     return error;
 }
 
+/* An overlay goes by mount(2): fsconfig(2) takes no string above 255 bytes, and a list of layers
+   may be longer.  Layers without a leading "/" lie in the mount that is at the target already. */
+static int mount_overlay(const struct pc_step *step, const char *target, const char *options)
+{
+    char joined[4096]; /* mount(2) takes a page of options */
+    uint64_t clear;
+    uint64_t wanted = pc_kernel_mount_attributes(step->number[0], &clear);
+    unsigned long flags = 0;
+    int error = 0;
+    size_t length = strlen(options);
+    int directory, back;
+
+    if (length >= sizeof(joined))
+        return E2BIG;
+    for (size_t i = 0; i <= length; i++)
+        joined[i] = options[i] == '\n' ? ',' : options[i];
+    flags |= wanted & MOUNT_ATTR_RDONLY ? MS_RDONLY : 0;
+    flags |= wanted & MOUNT_ATTR_NOSUID ? MS_NOSUID : 0;
+    flags |= wanted & MOUNT_ATTR_NODEV ? MS_NODEV : 0;
+    flags |= wanted & MOUNT_ATTR_NOEXEC ? MS_NOEXEC : 0;
+    directory = open_inside(target, O_PATH | O_DIRECTORY, 0);
+    if (directory < 0)
+        return errno;
+    back = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fchdir(directory) != 0 || mount("overlay", ".", "overlay", flags, joined) != 0)
+        error = errno;
+    if (back >= 0 && fchdir(back) != 0 && !error)
+        error = errno;
+    if (back >= 0)
+        close(back);
+    close(directory);
+    size_t prefix = strlen(target);
+    if (setup.parent >= 0 && strncmp(setup.parent_path, target, prefix) == 0)
+        forget_parent();
+    return error;
+}
+
 static int mount_at(const struct pc_step *step, const char *target, const char *type,
                     const char *options, int *at)
 {
     bool fresh = false;
     int mount, error;
 
+    if (strcmp(type, "overlay") == 0) {
+        *at = PC_AT_TARGET;
+        error = step->flags & PC_STEP_CREATE_TARGET ? create_target(target, true, &fresh) : 0;
+        return error ? error : mount_overlay(step, target, options);
+    }
     *at = PC_AT_SOURCE;
     error = make_filesystem(type, options, step->number[0], &mount);
     if (error)
@@ -328,9 +368,7 @@ static int mount_at(const struct pc_step *step, const char *target, const char *
         error = create_target(target, true, &fresh);
     if (!error)
         error = attach(mount, target, fresh);
-    if (error == ENOENT && (step->flags & PC_STEP_OPTIONAL))
-        error = 0;
-    else if (!error && strcmp(type, "tmpfs") == 0)
+    if (!error && strcmp(type, "tmpfs") == 0)
         error = remember_own_mount(mount);
     close(mount);
     return error;
@@ -367,8 +405,6 @@ static int bind_console(const struct pc_step *step, const char *target, int *at)
         error = create_target(target, false, &fresh);
     if (!error)
         error = attach(tree, target, fresh);
-    if (error == ENOENT && (step->flags & PC_STEP_OPTIONAL))
-        error = 0;
     close(tree);
     return error;
 }
@@ -590,6 +626,9 @@ int pc_run_steps(const struct pc_request *request, uint32_t first, uint32_t last
     for (uint32_t i = first; i < last; i++) {
         int at = PC_AT_NOTHING;
         int error = run_step(request, &steps[i], text, &at);
+        const int optional = at == PC_AT_TARGET ? PC_STEP_OPTIONAL_TARGET : PC_STEP_OPTIONAL;
+        if (error == ENOENT && (steps[i].flags & optional))
+            continue;
         if (error) {
             *failure = (struct pc_failure){.step = (int32_t)i, .error = error, .at = at};
             return error;

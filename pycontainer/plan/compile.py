@@ -28,6 +28,7 @@ __all__ = ["Plan", "compile", "explain"]
 
 _RECURSIVE = int(StepFlag.RECURSIVE)
 _OPTIONAL = int(StepFlag.OPTIONAL)
+_OPTIONAL_TARGET = int(StepFlag.OPTIONAL_TARGET)
 _CREATE_TARGET = int(StepFlag.CREATE_TARGET)
 _DEVICE = int(StepFlag.DEVICE)
 _READ_ONLY = int(MountAttr.READ_ONLY)
@@ -149,7 +150,7 @@ def _files(container: Container) -> list[Step]:
     ground = _Ground(container)
     items = container.mounts
     # /dev, /tmp and the like need not exist in a rootfs; without them their contents fall away.
-    condition = 0 if container.rootfs is None else _OPTIONAL
+    condition = 0 if container.rootfs is None else _OPTIONAL_TARGET
     covers = {place_of(item) for item in items if not isinstance(item, Directory)}
     places = {place_of(item) for item in items}
     above = _all_parents(places)

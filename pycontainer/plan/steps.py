@@ -43,7 +43,8 @@ class Op(IntEnum):
 class StepFlag(IntFlag):
     """How a step is done.
 
-    OPTIONAL: skip it when the source, or the place for the target, does not exist (ENOENT).
+    OPTIONAL: skip it when the source does not exist (ENOENT).
+    OPTIONAL_TARGET: skip it when there is no place for the target: a rootfs may lack /dev.
     CREATE_TARGET: make the target first, a directory or a file like the source.  Only set where
     the target lies on a tmpfs of the container.
     IGNORE_EPERM: skip it when the kernel forbids it.
@@ -58,6 +59,7 @@ class StepFlag(IntFlag):
     RECURSIVE = 8
     DEVICE = 16
     TREE = 32
+    OPTIONAL_TARGET = 64
 
 
 class MountAttr(IntFlag):
@@ -272,7 +274,9 @@ def _access(step: Step) -> tuple[str, str]:
 def _conditions(step: Step) -> str:
     words = ""
     if step.flags & StepFlag.OPTIONAL:
-        words += ", if there is such a place" if step.op is not Op.BIND else ", if it exists"
+        words += ", if it exists"
+    if step.flags & StepFlag.OPTIONAL_TARGET:
+        words += ", if there is such a place"
     if step.flags & StepFlag.IGNORE_EPERM:
         words += ", if the kernel allows it"
     return words

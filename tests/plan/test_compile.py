@@ -253,7 +253,7 @@ def test_defaults_rootfs():
     assert not [s for s in steps if s.op in (Op.MAKE_DIRECTORY, Op.WRITE_FILE)]
     for step in steps:
         if step.phase == "files":
-            assert step.flags & OPTIONAL
+            assert step.flags & StepFlag.OPTIONAL_TARGET
         if step.flags & CREATE:
             assert step.path.startswith("/dev/")  # on the tmpfs that is mounted there
     assert Op.ROOT_READ_ONLY not in [s.op for s in steps]
