@@ -114,6 +114,9 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
             steps.append(Step(Op.ROOT_READ_ONLY))
         if "user" in names and container.lock_mounts:
             steps.append(Step(Op.LOCK))
+    if "user" not in names:
+        # Root's own ids: to give them up gives up the capabilities that the steps before need.
+        steps.append(Step(Op.BECOME, numbers=(container.guest_uid, container.guest_gid)))
     steps.append(Step(Op.CHANGE_DIRECTORY, container.cwd))
     if container.capabilities != ALL:
         steps.append(
@@ -131,7 +134,7 @@ def _identity(container: Container) -> list[Step]:
         # Several ids are mapped from 0 on, so that the usual ones are among them.
         first = (uid, gid) if count == 1 else (0, 0)
         steps.append(Step(Op.MAP_IDS, numbers=(*first, count)))
-    steps.append(Step(Op.BECOME, numbers=(uid, gid)))
+        steps.append(Step(Op.BECOME, numbers=(uid, gid)))
     steps.append(Step(Op.NEW_KEYRING))
     return steps
 
