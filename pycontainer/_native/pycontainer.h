@@ -267,4 +267,8 @@ int pc_supervise_loaded(void);
 int pc_join(const struct pc_request *request, struct pc_failure *failure);
 int pc_load_name_services(void);
 
+/* visit.c */
+int pc_fork_visitor(void);
+int pc_say_ready_as_visitor(void);
+
 #endif

@@ -243,13 +243,13 @@ def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
     if lib.pc_join(call.request, failure):
         lib.pc_say(lib.PC_SAY_SETUP_FAILED, failure, ffi.sizeof("struct pc_failure"))
         os._exit(FAILED)
-    error = lib.pc_fork_below_init()
+    error = lib.pc_fork_visitor()
     if error:
         failure.error, failure.stage = error, lib.PC_STAGE_FORK
         lib.pc_say(lib.PC_SAY_SETUP_FAILED, failure, ffi.sizeof("struct pc_failure"))
         os._exit(FAILED)
     lib.pc_close_all_but_call()
-    _say(lib.PC_SAY_READY, [])
+    lib.pc_say_ready_as_visitor()
     _run(call, fn)
 
 

@@ -70,6 +70,7 @@ class Exchange:
         self._poll.register(status, select.POLLIN)
         self._poll.register(call, select.POLLIN)
         self._calling = True
+        self._visitor = -1  # a pidfd of an excursion's function; pid is the one that waits for it
         self.supervisor = 0  # a child of ours that supervises (start_method="fork")
 
     # ---- waiting
@@ -169,6 +170,7 @@ class Exchange:
                 self._ended = ExitStatus.of_wait_status(int.from_bytes(body, "little"))
         elif not self.ready and kind == lib.PC_SAY_READY:
             self.ready = True
+            self._visitor, memfd = memfd, -1
         elif not self.ready and kind in _BEFORE and self.refusal is None:
             self.refusal = kind, _whole(body, memfd)
             memfd = -1
@@ -206,8 +208,9 @@ class Exchange:
         if self.pidfd >= 0 and self.status is None:
             import signal
 
+            visiting = self._visitor >= 0 and number != signal.SIGKILL
             try:
-                signal.pidfd_send_signal(self.pidfd, number)
+                signal.pidfd_send_signal(self._visitor if visiting else self.pidfd, number)
             except ProcessLookupError:
                 pass
 
@@ -218,6 +221,9 @@ class Exchange:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+        if self._visitor >= 0:
+            os.close(self._visitor)
+            self._visitor = -1
         if self.outcome is not None and self.outcome[2] >= 0:
             os.close(self.outcome[2])
             self.outcome = None

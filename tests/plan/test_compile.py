@@ -92,7 +92,7 @@ def test_compile_without_user():
 
 def test_compile_without_namespaces():
     assert ops(compile(Container(namespaces=()))) == [
-        Op.BECOME, Op.NEW_KEYRING, Op.CHANGE_DIRECTORY, Op.NO_NEW_PRIVILEGES,
+        Op.NEW_KEYRING, Op.BECOME, Op.CHANGE_DIRECTORY, Op.NO_NEW_PRIVILEGES,
     ]  # fmt: skip
 
 
