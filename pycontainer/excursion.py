@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from ._native import ffi, lib
 from .calls import RELAYED, finish
-from .declare.namespaces import NAMESPACES, check_namespaces
+from .declare.namespaces import check_namespaces
 from .errors import SetupError
 from .launch.protocol import namespace_bits
 from .launch.running import Running
@@ -21,9 +22,6 @@ __all__ = ["container_excursion"]
 
 T = TypeVar("T")
 
-_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-# What an inode number of a namespace's link tells (namespaces(7)); "pid" counts for the children.
-_LINKS = {name: name for name in NAMESPACES}
 _UNCHANGED = 0xFFFFFFFF
 
 
@@ -81,7 +79,7 @@ def container_excursion(
     deadline = None if timeout is None else time.monotonic() + timeout
     pidfd = os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number)
     try:
-        join = _describe(number, pidfd, wanted, made_here=isinstance(pid, Running))
+        join = _describe(number, pidfd, wanted)
         running = start_join(
             fn,
             options,
@@ -115,64 +113,44 @@ def _no_process(pid: int, why: str) -> SetupError:
 
 
 def _describe(
-    pid: int, pidfd: int, wanted: frozenset[str] | None, made_here: bool
+    pid: int, pidfd: int, wanted: frozenset[str] | None
 ) -> tuple[int, int, int, bool, int, tuple[int, ...]]:
     """What to join and become, read between opening the pidfd and a check that it still lives."""
-    step = f"join the namespaces of process {pid}"
-    try:
-        status = _status(pid)
-        differing = frozenset(
-            name
-            for name in (_LINKS if wanted is None else wanted)
-            if os.stat(f"/proc/{pid}/ns/{name}").st_ino
-            != os.stat(f"/proc/self/ns/{name}").st_ino
+    target = ffi.new("struct pc_target *")
+    error = lib.pc_look_at(pid, target)
+    if error == errno.ENOENT or error == errno.ESRCH:
+        raise _no_process(pid, "no such process")
+    if error:
+        failure = SetupError(
+            errno.EPERM if error == errno.EACCES else error,
+            "its namespaces may not be looked at",
+            None,
+            f"join the namespaces of process {pid}",
         )
-        if status["State"].startswith(("Z", "X")):
-            raise _no_process(pid, "it is a zombie: its namespaces have gone")
-        uid = gid = _UNCHANGED
-        if "user" in differing:
-            uid = _inside(pid, "uid_map", int(status["Uid"].split()[1]))
-            gid = _inside(pid, "gid_map", int(status["Gid"].split()[1]))
-        elif wanted is None and os.geteuid() == 0:
-            uid, gid = int(status["Uid"].split()[1]), int(status["Gid"].split()[1])
-    except FileNotFoundError:
-        raise _no_process(pid, "no such process") from None
-    except PermissionError:
-        error = SetupError(errno.EPERM, "its namespaces may not be looked at", None, step)
-        error.add_note(
+        failure.add_note(
             "the process is another user's, or made itself non-dumpable: only root can join it"
         )
-        raise error from None
+        raise failure
+    if chr(target.state) in "ZX":
+        raise _no_process(pid, "it is a zombie: its namespaces have gone")
     try:
         signal.pidfd_send_signal(pidfd, 0)
     except ProcessLookupError:
         raise _no_process(pid, "it has ended") from None
     except PermissionError:
         pass  # it lives
-    capabilities = tuple(int(status[name], 16) for name in _SETS)
-    if "user" not in differing and wanted is not None:
+    mask = target.differing
+    if wanted is not None:
+        mask &= namespace_bits(wanted)
+    uid = gid = _UNCHANGED
+    if mask & lib.PC_NS_USER:
+        uid, gid = target.uid, target.gid
+    elif wanted is None:
+        uid, gid = target.outer_uid, target.outer_gid
+    capabilities = tuple(target.capabilities)
+    if wanted is not None and not mask & lib.PC_NS_USER:
         # Only part of the container is joined: nothing of it says what this process may do.
-        capabilities = _own_capabilities()
-    return namespace_bits(differing), uid, gid, wanted is None, pid, capabilities
-
-
-def _own_capabilities() -> tuple[int, ...]:
-    status = _status(os.getpid())
-    return tuple(int(status[name], 16) for name in _SETS)
-
-
-def _status(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/status", errors="replace") as file:
-        return {
-            key: value.strip() for key, _, value in (line.partition(":") for line in file)
-        }
-
-
-def _inside(pid: int, name: str, outside: int) -> int:
-    """An id as the target's user namespace has it (user_namespaces(7))."""
-    with open(f"/proc/{pid}/{name}") as file:
-        for line in file:
-            first, start, count = map(int, line.split())
-            if start <= outside < start + count:
-                return first + outside - start
-    return _UNCHANGED
+        own = ffi.new("struct pc_target *")
+        if lib.pc_look_at(os.getpid(), own) == 0:
+            capabilities = tuple(own.capabilities)
+    return mask, uid, gid, wanted is None, pid, capabilities

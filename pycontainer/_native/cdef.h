@@ -81,6 +81,14 @@ int pc_clone_file_read_only(const char *path);
 int pc_open_source(const char *path, _Bool recursive, uint64_t flags, int user_namespace);
 int pc_graft(int tree, const char *path, int submount);
 int pc_make_user_namespace(const char *uid_map, const char *gid_map);
+struct pc_target {
+    int32_t state; 
+    uint32_t differing; 
+    uint32_t outer_uid, outer_gid; 
+    uint32_t uid, gid;             
+    uint64_t capabilities[5];
+};
+int pc_look_at(int pid, struct pc_target *target);
 int pc_probe_user_namespace(void);
 uint64_t pc_effective_capabilities(void);
 int pc_fingerprint(char *buffer, size_t size);

@@ -267,6 +267,16 @@ int pc_supervise_loaded(void);
 int pc_join(const struct pc_request *request, struct pc_failure *failure);
 int pc_load_name_services(void);
 
+/* target.c */
+struct pc_target {
+    int32_t state; /* as in /proc/PID/status: 'S', 'Z', ... */
+    uint32_t differing; /* PC_NS_* that are not ours */
+    uint32_t outer_uid, outer_gid; /* effective ids as we see them */
+    uint32_t uid, gid;             /* as its user namespace has them, or UINT32_MAX */
+    uint64_t capabilities[5];
+};
+int pc_look_at(int pid, struct pc_target *target);
+
 /* visit.c */
 int pc_fork_visitor(void);
 int pc_say_ready_as_visitor(void);

@@ -218,15 +218,22 @@ static bool any_wanted(void)
     return spares[CONTAINER].wanted || spares[JOIN].wanted;
 }
 
-static bool any_spare(void)
+/* How long to wait for something else to do, in milliseconds, before a spare is made.  A clone of
+   all namespaces holds locks of the kernel that the container which was just ordered needs for its
+   mounts: it comes when that one is set up.  A plain fork disturbs nobody. */
+static int patience(void)
 {
-    return spares[CONTAINER].pid > 0 || spares[JOIN].pid > 0;
+    if (spares[JOIN].wanted)
+        return 0;
+    if (spares[CONTAINER].wanted)
+        return 1;
+    return spares[CONTAINER].pid > 0 || spares[JOIN].pid > 0 ? SPARE_LIFE : -1;
 }
 
 /* Makes one spare that is wanted.  0: in it. */
 static int make_spare(void)
 {
-    struct spare *spare = spares[CONTAINER].wanted ? &spares[CONTAINER] : &spares[JOIN];
+    struct spare *spare = spares[JOIN].wanted ? &spares[JOIN] : &spares[CONTAINER];
     int sockets[2];
 
     spare->wanted = false;
@@ -315,7 +322,7 @@ int pc_serve(int control, int caller)
             {.fd = control, .events = POLLIN},
             {.fd = caller, .events = POLLIN},
         };
-        int ready = poll(polled, 3, any_wanted() ? 1 : any_spare() ? SPARE_LIFE : -1);
+        int ready = poll(polled, 3, patience());
         if (ready < 0) {
             if (errno == EINTR)
                 continue;

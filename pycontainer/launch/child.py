@@ -113,7 +113,7 @@ class Call:
         ) = marshal.loads(view[8:length])
         self.payload = view[length + -length % 64 :]
         self.allow: Sequence[Any] = ()
-        self.finders: dict[str, Any] = {}
+        self.kept: list[Any] = []
 
 
 def _be_child() -> NoReturn:
@@ -205,10 +205,7 @@ def _become_container(
 ) -> NoReturn:
     if lib.pc_run_plan(0):
         os._exit(FAILED)
-    # What the finders know of directories is the host's.  The old ones stay alive: freeing them
-    # would write to the pages of a thousand names.
-    call.finders = sys.path_importer_cache
-    sys.path_importer_cache = {}
+    _forget_finders(call)
     if populate is not None:
         try:
             populate()
@@ -229,16 +226,24 @@ def _become_container(
     _run(call, fn)
 
 
+def _forget_finders(call: Call) -> None:
+    """What the finders know of directories is the host's.
+
+    The old ones stay alive: freeing them would write to the pages of a thousand names.
+    """
+    call.kept.append(sys.path_importer_cache)
+    sys.path_importer_cache = {}
+
+
 def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
     """An excursion: join, fork, run.  Nothing is imported from the container."""
     if threaded:
         pid = os.fork()
         if pid:
             lib.pc_init(pid, -1)
-    sys.meta_path[:] = [_NoImports]
-    sys.path_hooks.clear()
-    sys.path_importer_cache.clear()
-    sys.path.clear()
+    call.kept += sys.meta_path, sys.path_hooks
+    sys.meta_path, sys.path_hooks, sys.path = [_NoImports], [], []
+    _forget_finders(call)
     failure = ffi.new("struct pc_failure *")
     if lib.pc_join(call.request, failure):
         lib.pc_say(lib.PC_SAY_SETUP_FAILED, failure, ffi.sizeof("struct pc_failure"))
