@@ -105,8 +105,6 @@ class Exchange:
             finally:
                 for fd in files or ():
                     self._poll.unregister(fd)
-            if not events_now and deadline is not None and time.monotonic() >= deadline:
-                return False
             for fd, _ in events_now:
                 if fd == self._status.fileno():
                     self._hear_status()
@@ -114,6 +112,9 @@ class Exchange:
                     self._hear_call()
                 elif files and fd in files:
                     files[fd][1]()
+            # Also when something has come: a flood would keep us here for ever.
+            if deadline is not None and time.monotonic() >= deadline:
+                return bool(getattr(self, until))
         return True
 
     @property
