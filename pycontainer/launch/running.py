@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import select
@@ -384,8 +385,10 @@ class _Output:
         """Take what is there and stop."""
         for fd, (events, act) in list(self.files.items()):
             if events == select.POLLIN:
+                # A pipe's worth at most: a process that lives on may go on writing.
+                most = self._amount() + fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
                 before = -1
-                while fd in self.files and before != self._amount():
+                while fd in self.files and before != self._amount() < most:
                     before = self._amount()
                     act()
             self.files.pop(fd, None)
