@@ -144,6 +144,19 @@ void pc_signals_of_init(void)
         sigaction(terminating[i], &action, NULL);
 }
 
+/* Ends as a child did.  An exit status has no room for a signal, so that one is said as well;
+   say: where, or -1. */
+void pc_exit_as(int wait_status, int say)
+{
+    if (WIFEXITED(wait_status))
+        _exit(WEXITSTATUS(wait_status));
+    if (say >= 0) {
+        int32_t status = wait_status;
+        pc_say(PC_SAY_ENDED, &status, sizeof(status));
+    }
+    _exit(128 + WTERMSIG(wait_status));
+}
+
 /* Stays as process 1 of a container, or as the outer half of an excursion, while main_child runs
    (0: nothing does, an idle container).  Reaps, forwards signals, and at the end kills and reaps
    what is left, so that its usage is counted.  say: where the child's status is reported, or -1. */
@@ -190,9 +203,5 @@ void pc_init(pid_t main_child, int say)
     else
         while (waitpid(-1, NULL, WNOHANG) > 0)
             ;
-    if (say >= 0) {
-        int32_t status = main_status;
-        pc_say(PC_SAY_ENDED, &status, sizeof(status));
-    }
-    _exit(WIFEXITED(main_status) ? WEXITSTATUS(main_status) : 128 + WTERMSIG(main_status));
+    pc_exit_as(main_status, say);
 }

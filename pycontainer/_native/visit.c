@@ -65,9 +65,7 @@ static void wait_for_visitor(void)
         reaped = waitpid((pid_t)pid, &status, 0);
     while (reaped < 0 && errno == EINTR);
     kill((pid_t)-pid, SIGKILL); /* its process group; ESRCH when nobody is left */
-    int32_t said = status;
-    pc_say(PC_SAY_ENDED, &said, sizeof(said));
-    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    pc_exit_as(status, PC_FD_CALL);
 }
 
 /* Returns 0 in the visitor, or an errno in the joiner, which otherwise ends with its visitor. */
