@@ -14,7 +14,7 @@ from .errors import ContainerTimeoutError
 from .launch.results import Completed
 from .launch.running import Running
 from .launch.signals import relaying
-from .launch.start import MAX_RESULT, CallOptions, start
+from .launch.start import MAX_RESULT, CallOptions, ThreadsError, start
 from .launch.stdio import PIPE, Stdio, Stream
 
 __all__ = ["call_with_container", "run_container", "start_container"]
@@ -75,7 +75,7 @@ def call_with_container(
         RemoteError: an exception of fn that does not cross as itself.
         HelperError: the helper process died.
     """
-    return _run(
+    completed: Completed[T] = _run(
         to_container(mounts, options),
         fn,
         CallOptions.of(
@@ -90,7 +90,8 @@ def call_with_container(
         (stdin, stdout, stderr),
         timeout,
         relayed_signals,
-    ).result()
+    )
+    return completed.result()
 
 
 def run_container(
@@ -243,8 +244,12 @@ def _run(
     signals: Iterable[int],
 ) -> Completed[Any]:
     deadline = None if timeout is None else time.monotonic() + timeout
-    running = start(container, fn, options, lambda: Stdio(*streams), deadline)
-    return finish(running, timeout, deadline, signals)
+    while True:
+        running = start(container, fn, options, lambda: Stdio(*streams), deadline, quiet=True)
+        try:
+            return finish(running, timeout, deadline, signals)
+        except ThreadsError:
+            continue
 
 
 def finish(

@@ -14,6 +14,7 @@ from .calls import RELAYED, finish
 from .declare.namespaces import check_namespaces
 from .errors import SetupError
 from .launch.protocol import namespace_bits
+from .launch.results import Completed
 from .launch.running import Running
 from .launch.start import MAX_RESULT, CallOptions, start_join
 from .launch.stdio import Stdio
@@ -70,9 +71,7 @@ def container_excursion(
         check_namespaces(problems, wanted)
         if problems:
             raise ValueError("; ".join(problems))
-    options = CallOptions.of(
-        preload=preload, returns=returns, allow=allow, max_result=max_result
-    )
+    options = CallOptions.of(preload=preload, returns=returns, allow=allow, max_result=max_result)
     number = pid.pid if isinstance(pid, Running) else pid
     if not isinstance(number, int) or isinstance(number, bool):
         raise TypeError(f"pid is a number or a Running, not {pid!r}")
@@ -92,7 +91,8 @@ def container_excursion(
         )
     finally:
         os.close(pidfd)
-    return finish(running, timeout, deadline, RELAYED).result()
+    completed: Completed[T] = finish(running, timeout, deadline, RELAYED)
+    return completed.result()
 
 
 def _open(pid: int) -> int:

@@ -6,7 +6,7 @@ its function is loaded, so nothing is imported here that a function may do witho
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # signal itself loads enum
 import gc
 import marshal
 import os
@@ -28,9 +28,7 @@ __all__ = ["run_loaded", "serve"]
 FAILED = 125  # the exit status of a child that reported why it could not start
 
 
-def serve(
-    control: int, caller: int, preload: Sequence[str], rehearsal: bytes
-) -> NoReturn:
+def serve(control: int, caller: int, preload: Sequence[str], rehearsal: bytes) -> NoReturn:
     """Be the helper: clone children on the orders that come on *control*, until the end.
 
     Args:
@@ -119,6 +117,7 @@ class Call:
 def _be_child() -> NoReturn:
     """Load the function with the host's eyes, become the container, run it.  Ends the process."""
     try:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         call = Call(lib.pc_current_request())
         modules = len(sys.modules)
         try:
@@ -166,6 +165,7 @@ def run_loaded(
 ) -> NoReturn:
     """In a child that has the function already (``start_method="fork"``)."""
     try:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         call = Call(lib.pc_current_request())
         call.allow = allow
         _set_environment(call)
@@ -218,9 +218,9 @@ def _become_container(
     if call.flags & lib.PC_REQUEST_WAIT and lib.pc_wait_for_word():
         os._exit(FAILED)
     if call.flags & lib.PC_REQUEST_INIT:
-        error = lib.pc_fork_below_init()
-        if error:
-            raise OSError(error, os.strerror(error))
+        refused = lib.pc_fork_below_init()
+        if refused:
+            raise OSError(refused, os.strerror(refused))
     elif os.getpid() == 1:
         lib.pc_signals_of_init()
     _run(call, fn)
@@ -280,7 +280,6 @@ class _NoImports:
 def _run(call: Call, fn: Callable[[], Any]) -> NoReturn:
     """Run the function, send its value or exception, end the process."""
     try:
-        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         _prepare_streams()
         kind, chunks, code = _outcome(call, fn)
     except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from .results import ExitStatus, Usage
 __all__ = ["Exchange"]
 
 _LONGEST = (1 << 16) + 64  # of a message; longer ones come by memfd
+_PATIENCE = 30.0  # seconds for the kernel to end what was killed; then something is wrong
 _VALUES = frozenset(
     (
         lib.PC_SAY_VALUE,
@@ -69,7 +70,8 @@ class Exchange:
         self._poll = select.poll()
         self._poll.register(status, select.POLLIN)
         self._poll.register(call, select.POLLIN)
-        self._calling = True
+        self._calling = True  # the child's socket has not ended
+        self._listening = True  # and is polled
         self._visitor = -1  # a pidfd of an excursion's function; pid is the one that waits for it
         self.supervisor = 0  # a child of ours that supervises (start_method="fork")
 
@@ -117,6 +119,11 @@ class Exchange:
                 return bool(getattr(self, until))
         return True
 
+    def wait_for_the_end(self) -> None:
+        """Hear what the child has said only when it has ended."""
+        self._poll.unregister(self.call)
+        self._listening = False
+
     @property
     def over(self) -> bool:
         """The container has ended, or never started."""
@@ -160,9 +167,9 @@ class Exchange:
         except ConnectionError:  # it died with something of ours unread
             message, fds = b"", []
         if not message:
-            if self._calling:
+            if self._listening:
                 self._poll.unregister(self.call)
-                self._calling = False
+            self._calling = self._listening = False
             return False
         memfd = fds[0] if fds else -1
         kind, body = message[0], message[1:]
@@ -214,6 +221,18 @@ class Exchange:
                 signal.pidfd_send_signal(self._visitor if visiting else self.pidfd, number)
             except ProcessLookupError:
                 pass
+
+    def abandon(self) -> None:
+        """Kill what was started, whatever state it is in, wait for its end, and close."""
+        try:
+            if self.pid == 0 and not self.over:
+                # The helper answers an order in a millisecond; then there is something to kill.
+                self.pump("pid", time.monotonic() + _PATIENCE)
+            self.kill()
+            self.pump("over", time.monotonic() + _PATIENCE)
+        except HelperError:
+            pass
+        self.close()
 
     def close(self) -> None:
         """Close the sockets, the pidfd, an unread result."""

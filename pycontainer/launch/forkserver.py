@@ -131,9 +131,10 @@ def _start(control: socket.socket, preload: tuple[str, ...]) -> int:
         program = f"/proc/self/fd/{tree_at}{os.path.realpath(executable)}"
         path = [str(Path(_package_file).parents[1]), str(Path(_cffi_backend.__file__).parent)]
         path += sys.path if preload else []
+        start = _START.format(path=path, preload=preload, rehearsal=_rehearsal())
         return os.posix_spawn(
             program,
-            [executable, *_options(), "-c", _START.format(path=path, preload=preload, rehearsal=_rehearsal())],
+            [executable, *_options(), "-c", start],
             _environment(preload),
             file_actions=[
                 *((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)),

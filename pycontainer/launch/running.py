@@ -11,13 +11,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import IO, Any, Generic, TypeVar
+from typing import IO, Any, Generic, NoReturn, TypeVar
 
 from attrs import evolve
 
 from .._native import lib
 from ..errors import (
-    ContainerError,
     ContainerExitError,
     ContainerTimeoutError,
     ResultError,
@@ -38,7 +37,6 @@ T = TypeVar("T")
 
 KILL_AFTER = 5.0
 """Seconds between a relayed signal and SIGKILL."""
-_PATIENCE = 30.0  # seconds for the kernel to end what was killed; then something is wrong
 
 
 class Running(Generic[T]):
@@ -50,8 +48,6 @@ class Running(Generic[T]):
 
     Attributes:
         args: what runs: the function's name.
-        pid: its first process, as the caller sees it.
-        pidfd: a descriptor of it, valid until it has been waited for.
         stdin, stdout, stderr: files of the caller where PIPE was asked for, else None.
         returncode: None while it runs; then the exit code, or a signal's number negated.
     """
@@ -68,6 +64,7 @@ class Running(Generic[T]):
         max_result: int,
         idle: bool,
         keep: Any,
+        refuse: Callable[[Exchange], NoReturn],
     ) -> None:
         self.args = args
         self.stdin: IO[bytes] | None = stdio.stdin
@@ -81,11 +78,16 @@ class Running(Generic[T]):
         self._max_result = max_result
         self._idle = idle
         self._keep = keep  # the helper, which must outlive its containers
+        self._refuse = refuse  # raises why the function did not start
         self._completed: Completed[T] | None = None
         self._kill_at: float | None = None
-        self.pid = exchange.pid
 
     # ---- looking
+
+    @property
+    def pid(self) -> int:
+        """The container's first process, as the caller sees it."""
+        return self._exchange.pid
 
     @property
     def pidfd(self) -> int:
@@ -218,13 +220,9 @@ class Running(Generic[T]):
 
     def end(self) -> None:
         """Kill the container, wait until it has ended, and close what was opened for it."""
-        self.kill()
-        if self._completed is None:
-            try:
-                self._exchange.pump("over", time.monotonic() + _PATIENCE)
-                self._complete()
-            except ContainerError:
-                pass
+        self._exchange.abandon()
+        if self._completed is None and self._exchange.ready:
+            self._complete()
         self.close()
 
     def close(self) -> None:
@@ -265,9 +263,8 @@ class Running(Generic[T]):
         exchange = getattr(self, "_exchange", None)
         if exchange is not None:
             if not exchange.over:
-                warnings.warn(
-                    f"container {self.pid} is still running", ResourceWarning, source=self
-                )
+                message = f"container {self.pid} is still running"
+                warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
             self.close()
 
     def __repr__(self) -> str:
@@ -280,17 +277,18 @@ class Running(Generic[T]):
         if self._completed is not None:
             return
         exchange = self._exchange
+        if not exchange.ready:
+            self.close()
+            self._refuse(exchange)
         status = exchange.status or ExitStatus(signal=int(signal.SIGKILL))
         usage = exchange.usage or Usage(0.0, 0.0, 0.0, 0)
         completed: Completed[T] = Completed(self.args, status, verdict_of(status), usage)
-        value, error = None, None
+        value: Any = None
+        error: BaseException | None = None
         try:
             value = self._value(completed)
-        except ContainerExitError as exit_error:
-            error = exit_error
-        except BaseException as raised:  # what the function raised, or a ResultError
-            error = raised
-            error.__traceback__ = None
+        except BaseException as raised:  # the function's own, or why there is no value
+            error = raised.with_traceback(None)
         self._completed = evolve(completed, value=value, exception=error)
         if isinstance(error, ContainerExitError):
             error.completed = self._completed
@@ -399,5 +397,3 @@ class _Output:
     def text(self, name: str) -> bytes | None:
         pieces: Iterable[bytes] | None = self._read.get(name)
         return None if pieces is None else b"".join(pieces)
-
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,24 +10,23 @@ from typing import Any, NoReturn
 
 from attrs import frozen
 
-from .._native import ffi, lib
+from .._native import lib
 from ..declare.container import Container
-from ..errors import ContainerTimeoutError, HelperError, SetupError
+from ..errors import ContainerTimeoutError, HelperError
 from ..plan.compile import Plan, compile
 from ..plan.pack import Packed, pack
 from ..plan.steps import MountAttr, Op, Step
 from . import payload as payloads
 from .codec.allow import check_allow
 from .codec.raised import decode_exception
-from .codec.transport import to_memfd
+from .dispatch import Dispatch
 from .exchange import Exchange
 from .forkserver import Forkserver, forkserver
 from .identity import Identity, identity_of
-from .protocol import INLINE, Preamble, namespace_bits, pack_order, pack_request
+from .protocol import Preamble, namespace_bits, pack_order, pack_request
 from .results import name_of
 from .running import Running
 from .stdio import Stdio
-from .trees import send_trees
 from .words import clone_failure, load_error, setup_failure
 
 __all__ = ["MAX_RESULT", "CallOptions", "start", "start_join"]
@@ -86,8 +84,13 @@ def start(
     options: CallOptions,
     stdio: Callable[[], Stdio],
     deadline: float | None = None,
+    quiet: bool = False,
 ) -> Running[Any]:
     """Start *fn* in *container*, and return when it runs.
+
+    Arguments:
+        quiet: return at once; whether it ran is known at its end.  Each message that is waited
+            for wakes this process beside the container, on a processor that it could use.
 
     Raises:
         PayloadError: fn cannot be sent or loaded.
@@ -137,19 +140,31 @@ def start(
     namespaces = namespace_bits(container.namespaces)
 
     def begin(loader: int, streams: Stdio) -> Exchange:
-        order = pack_order(
-            order_flags | loader, namespaces, identity.uid_map, identity.gid_map
-        )
+        order = pack_order(order_flags | loader, namespaces, identity.uid_map, identity.gid_map)
         steps = plan.tree_steps if trees else ()
-        launch = _Launch(order, request, total, streams, steps, identity)
+        launch = Dispatch(order, request, total, streams, steps, identity)
         if fork and fn is not None:
-            return launch.by_fork(fn, options)
+            return launch.by_fork(fn, options.populate_filesystem, options.allow)
         return launch.by_server(server)
 
-    return _begin(
-        begin, stdio(), options, plan, container.env, deadline, name=_name(fn), idle=fn is None,
-        keep=server, loads_threads=fn if not fork else None,
-    )
+    quiet = quiet and options.process_spawned_hook is None
+    while True:
+        try:
+            return _begin(
+                begin,
+                stdio(),
+                options,
+                plan,
+                container.env,
+                deadline,
+                name=_name(fn),
+                idle=fn is None,
+                keep=server,
+                loads_threads=fn,
+                quiet=quiet,
+            )
+        except ThreadsError:
+            continue
 
 
 def start_join(
@@ -175,11 +190,20 @@ def start_join(
     order = pack_order(lib.PC_ORDER_JOIN, 0)
 
     def begin(loader: int, streams: Stdio) -> Exchange:
-        return _Launch(order, request, total, streams, (), None, target).by_server(server)
+        return Dispatch(order, request, total, streams, (), None, target).by_server(server)
 
     return _begin(
-        begin, stdio(), options, None, env, deadline, name=_name(fn), idle=False, keep=server,
+        begin,
+        stdio(),
+        options,
+        None,
+        env,
+        deadline,
+        name=_name(fn),
+        idle=False,
+        keep=server,
         loads_threads=None,
+        quiet=True,
     )
 
 
@@ -187,8 +211,12 @@ def _name(fn: Callable[..., Any] | None) -> str:
     return "(idle)" if fn is None else name_of(fn)
 
 
-# Functions whose loading started threads: they go to a loader at once the next time.
+# Code of functions whose loading started threads: they go to a loader at once the next time.
 _threaded: set[object] = set()
+
+
+class ThreadsError(Exception):
+    """Loading the function started threads; the next start loads it in a process of its own."""
 
 
 def _begin(
@@ -203,41 +231,48 @@ def _begin(
     idle: bool,
     keep: Forkserver,
     loads_threads: Callable[[], Any] | None,
+    quiet: bool,
 ) -> Running[Any]:
+    # Namespaces cannot be unshared in a process with threads: then the function is loaded in one
+    # process, and the container forked from it.
     key = getattr(loads_threads, "__code__", None)
-    loader = lib.PC_ORDER_LOADER if key in _threaded and key is not None else 0
+    loader = lib.PC_ORDER_LOADER if key is not None and key in _threaded else 0
+
+    def refuse(exchange: Exchange) -> NoReturn:
+        if exchange.refusal is not None and exchange.refusal[0] == lib.PC_SAY_THREADED:
+            _threaded.add(key)
+            raise ThreadsError
+        _refuse(exchange, plan, env, options.allow)
+
     try:
-        while True:
-            exchange = begin(loader, streams)
-            try:
+        exchange = begin(loader, streams)
+        try:
+            if quiet:
+                exchange.wait_for_the_end()
+            else:
                 _settle(exchange, deadline, name)
-                if (
-                    exchange.refusal is not None
-                    and exchange.refusal[0] == lib.PC_SAY_THREADED
-                    and not loader
-                ):
-                    # Namespaces cannot be unshared in a process with threads: load the function
-                    # in one process, and fork the container from it.
-                    loader = lib.PC_ORDER_LOADER
-                    if key is not None:
-                        _threaded.add(key)
-                    _reap(exchange)
-                    exchange.close()
-                    continue
                 if not exchange.ready:
-                    _refuse(exchange, plan, env, options.allow)
-                streams.sent()
-                running: Running[Any] = Running(
-                    exchange, streams, args=name, plan=plan, allow=options.allow,
-                    returns=options.returns, max_result=options.max_result, idle=idle, keep=keep,
-                )
-                if options.process_spawned_hook is not None:
-                    options.process_spawned_hook(running)
-                    exchange.go()
-                return running
-            except BaseException:
-                _abandon(exchange)
-                raise
+                    refuse(exchange)
+            streams.sent()
+            running: Running[Any] = Running(
+                exchange,
+                streams,
+                args=name,
+                plan=plan,
+                allow=options.allow,
+                returns=options.returns,
+                max_result=options.max_result,
+                idle=idle,
+                keep=keep,
+                refuse=refuse,
+            )
+            if options.process_spawned_hook is not None:
+                options.process_spawned_hook(running)
+                exchange.go()
+            return running
+        except BaseException:
+            exchange.abandon()
+            raise
     except BaseException:
         streams.close()
         raise
@@ -248,26 +283,6 @@ def _settle(exchange: Exchange, deadline: float | None, name: str) -> None:
     if not exchange.pump("decided", deadline):
         patience = 0.0 if deadline is None else max(0.0, deadline - time.monotonic())
         raise ContainerTimeoutError(f"{name} did not start in time", None, patience)
-
-
-def _reap(exchange: Exchange) -> None:
-    try:
-        exchange.pump("over", time.monotonic() + 5)
-    except HelperError:
-        pass
-
-
-def _abandon(exchange: Exchange) -> None:
-    """Kill what was started, whatever state it is in, and wait for its end."""
-    try:
-        if exchange.pid == 0 and not exchange.over:
-            # The helper answers an order in a millisecond; only then is there something to kill.
-            exchange.pump("pid", time.monotonic() + 5)
-        exchange.kill()
-        _reap(exchange)
-    except HelperError:
-        pass
-    exchange.close()
 
 
 def _refuse(
@@ -291,106 +306,12 @@ def _refuse(
     )
 
 
-class _Launch:
-    """What goes to one child: the order, the request, its descriptors."""
-
-    def __init__(
-        self,
-        order: bytes,
-        request: list[Any],
-        total: int,
-        streams: Stdio,
-        steps: tuple[Step, ...],
-        identity: Identity | None,
-        target: int = -1,
-    ) -> None:
-        self._order = order
-        self._request = request
-        self._total = total
-        self._streams = streams
-        self._steps = steps
-        self._identity = identity
-        self._target = target
-
-    def by_server(self, server: Forkserver) -> Exchange:
-        """Order a child from the helper."""
-        call, call_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        status, status_server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        exchange = Exchange(call, status)
-        try:
-            with call_child, status_server:
-                cwd = _current_directory()
-                fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd]
-                if self._target >= 0:
-                    fds.append(self._target)
-                try:
-                    server.order(self._order, fds)
-                finally:
-                    os.close(cwd)
-        except BaseException:
-            exchange.close()
-            raise
-        self._send(exchange)
-        return exchange
-
-    def _send(self, exchange: Exchange) -> None:
-        try:
-            if self._total > INLINE:
-                memfd = to_memfd(self._request)
-                try:
-                    socket.send_fds(exchange.call, [self._request[0]], [memfd])
-                finally:
-                    os.close(memfd)
-            else:
-                exchange.call.sendmsg(self._request)
-            if self._steps and self._identity is not None:
-                send_trees(exchange.call, self._steps, self._identity)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the child has ended: why, it or its supervisor says
-        except BaseException:
-            _abandon(exchange)
-            raise
-
-    def by_fork(self, fn: Callable[[], Any], options: CallOptions) -> Exchange:
-        """Fork this process; the child clones the container and supervises it."""
-        call, call_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        status, status_server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        exchange = Exchange(call, status)
-        cwd = _current_directory()
-        watched = os.pidfd_open(os.getpid())
-        with call_child, status_server:
-            supervisor = os.fork()
-            if supervisor == 0:
-                from . import child
-
-                try:
-                    order = ffi.from_buffer("struct pc_order *", self._order)
-                    fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd, -1]
-                    lib.pc_supervise_one(order, ffi.new("int[]", fds), watched, False)
-                    child.run_loaded(fn, options.populate_filesystem, options.allow)
-                finally:
-                    os._exit(child.FAILED)
-        os.close(cwd)
-        os.close(watched)
-        exchange.supervisor = supervisor
-        self._send(exchange)
-        return exchange
-
-
-def _current_directory() -> int:
-    try:
-        return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:  # removed, or no longer ours to enter
-        return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
 def _for_host(plan: Plan, identity: Identity) -> Plan:
     """Host root's containers may write to its files only without set-id modes (HAZARDS 31)."""
     if not identity.host_root or not identity.uid_map:
         return plan
     writable = any(
-        step.op in (Op.BIND, Op.ROOT_DIRECTORY)
-        and not step.attributes & MountAttr.READ_ONLY
+        step.op in (Op.BIND, Op.ROOT_DIRECTORY) and not step.attributes & MountAttr.READ_ONLY
         for step in plan.steps
     )
     if not writable:
