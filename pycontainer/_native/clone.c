@@ -133,7 +133,7 @@ static void run_idle(void)
     if (pc_run_plan(0) != 0 || pc_run_plan(1) != 0)
         _exit(125);
     pc_say(PC_SAY_READY, NULL, 0);
-    pc_init(0, -1);
+    pc_init(0, PC_FD_CALL);
 }
 
 /* Takes the order, still with the host's eyes, and reads the request unless this process has it. */
