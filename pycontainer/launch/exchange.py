@@ -159,9 +159,11 @@ class Exchange:
             self.status = self._ended or ExitStatus.of_wait_status(value)
             self.usage = Usage(user / 1e6, system / 1e6, wall / 1e9, rss)
 
-    def _hear_call(self, flags: int = 0) -> bool:
+    def _hear_call(self) -> bool:
+        """Take one message; False when there is none (now, or any more)."""
         try:
-            message, fds = _receive(self.call, _LONGEST, 1, flags)
+            # Never waiting: what poll() has announced, _drain() may have taken meanwhile.
+            message, fds = _receive(self.call, _LONGEST, 1, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except ConnectionError:  # it died with something of ours unread
@@ -195,7 +197,7 @@ class Exchange:
         """Take what the child had said before it ended; whoever holds its socket now is late."""
         if self._calling:
             for _ in range(64):  # it says a handful of things; more is noise
-                if not self._hear_call(socket.MSG_DONTWAIT):
+                if not self._hear_call():
                     break
 
     # ---- saying
