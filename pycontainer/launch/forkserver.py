@@ -17,7 +17,6 @@ import signal
 import socket
 import sys
 import threading
-from pathlib import Path
 
 import _cffi_backend
 
@@ -129,7 +128,8 @@ def _start(control: socket.socket, preload: tuple[str, ...]) -> int:
         # through /proc/self/exe.  argv[0] is the path as the caller has it, which is where the
         # interpreter finds its prefix.
         program = f"/proc/self/fd/{tree_at}{os.path.realpath(executable)}"
-        path = [str(Path(_package_file).parents[1]), str(Path(_cffi_backend.__file__).parent)]
+        package = os.path.dirname(os.path.dirname(os.path.abspath(_package_file)))
+        path = [package, os.path.dirname(_cffi_backend.__file__)]
         path += sys.path if preload else []
         start = _START.format(path=path, preload=preload, rehearsal=_rehearsal())
         return os.posix_spawn(

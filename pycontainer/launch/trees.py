@@ -12,7 +12,6 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 from .._native import lib
 from ..errors import SetupError
@@ -118,7 +117,9 @@ def _mounts_below(source: str) -> Iterator[str]:
     """Mount points below *source*, outer ones first, each once."""
     prefix = os.path.realpath(source).rstrip("/") + "/"
     seen = set()
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+    with open("/proc/self/mountinfo", "rb") as file:
+        lines = file.read().splitlines()
+    for line in lines:
         # proc_pid_mountinfo(5): field 5, with blanks and backslashes in octal.
         escaped = line.split(b" ")[4]
         point = os.fsdecode(escaped.decode("unicode_escape").encode("latin-1"))

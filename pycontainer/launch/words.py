@@ -9,7 +9,6 @@ from typing import Any
 
 from .._native import lib
 from ..errors import ContainerError, PayloadError, ResultError, SetupError
-from ..host.refusals import explain_clone_error
 from ..plan.compile import Plan
 from ..plan.steps import MountAttr, Op, Step
 from .codec.decode import decode_value
@@ -32,6 +31,8 @@ _STAGES = {
 
 def clone_failure(error: int) -> SetupError:
     """The error for namespaces that the kernel does not give, with the reasons it may have."""
+    from ..host.refusals import explain_clone_error  # only a failure pays for it
+
     failure = SetupError(error, None, None, "clone a process into new namespaces")
     for line in explain_clone_error(error):
         failure.add_note(line)
