@@ -249,6 +249,13 @@ class Exchange:
         if self.outcome is not None and self.outcome[2] >= 0:
             os.close(self.outcome[2])
             self.outcome = None
+        if self.supervisor > 0:
+            # It ends right after its container: no zombie of ours stays.
+            try:
+                os.waitpid(self.supervisor, 0 if self.over else os.WNOHANG)
+            except ChildProcessError:
+                pass  # SIGCHLD is ignored, or somebody else's os.wait() was quicker
+            self.supervisor = 0
 
 
 def _receive(
