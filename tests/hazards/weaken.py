@@ -1,0 +1,82 @@
+"""Every row's tests must fail where the wall that they test is missing: see them fail.
+
+``python tests/hazards/weaken.py [ROW ...]`` copies the tree to a temporary directory, takes one
+wall down there, builds, and runs the row's tests.  What still passes tests nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TREE = HERE.parents[1]
+CHILD_C = "pycontainer/_native/child.c"
+IDENTITY_C = "pycontainer/_native/identity.c"
+REQUEST_C = "pycontainer/_native/request.c"
+SERVER_C = "pycontainer/_native/server.c"
+
+# Row (and a letter where a row has several walls): file, what stands there, what it becomes.
+WEAKENINGS: dict[str, tuple[str, str, str]] = {
+}
+
+
+def row_of(key: str) -> str:
+    """The two digits of a row's file name: "7b" is in row 07."""
+    return key.rstrip("abcdefghijklmnopqrstuvwxyz").zfill(2)
+
+
+def run_weakened(key: str, show: bool) -> bool:
+    """Whether the tests of a row fail on a tree without one of its walls."""
+    file, old, new = WEAKENINGS[key]
+    with tempfile.TemporaryDirectory(prefix="weakened-") as directory:
+        copy = Path(directory)
+        copy.chmod(0o755)
+        shutil.copytree(
+            TREE / "pycontainer", copy / "pycontainer", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        shutil.copytree(TREE / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("_build_ffi.py", "setup.cfg", "pyproject.toml"):
+            shutil.copy2(TREE / name, copy)
+        text = (copy / file).read_text()
+        if text.count(old) != 1:
+            sys.exit(f"{key}: {file} holds the text of this row {text.count(old)} times, not once")
+        (copy / file).write_text(text.replace(old, new))
+        environment = os.environ | {"PYTHONPATH": directory, "PYTHONDONTWRITEBYTECODE": "1"}
+        if file.endswith((".c", ".h")):
+            subprocess.run(
+                [sys.executable, "_build_ffi.py"],
+                cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL,
+            )
+        tests = sorted(map(str, (copy / "tests/hazards").glob(f"test_row_{row_of(key)}_*.py")))
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "--tb=line", "--no-header", *tests],
+            cwd=copy, env=environment, text=True, capture_output=True, check=False, timeout=300,
+        )
+    failed = [line for line in ran.stdout.splitlines() if line.startswith("FAILED")]
+    # 1: tests ran and some failed; anything else (not collected, all passed) is no failure of ours.
+    seen = ran.returncode == 1 and bool(failed)
+    print(f"row {key}: {'seen to fail' if seen else 'NOT SEEN TO FAIL'}, {file}", flush=True)
+    for line in (failed if seen else ran.stdout.splitlines()) if show or not seen else failed[:3]:
+        print("   ", line, flush=True)
+    return seen
+
+
+def main() -> int:
+    """The exit status: 0 when every row asked for was seen to fail."""
+    show = "-v" in sys.argv
+    wanted = [one for one in sys.argv[1:] if one != "-v"]
+    keys = [
+        key
+        for key in WEAKENINGS
+        if not wanted or key in wanted or row_of(key) in (one.zfill(2) for one in wanted)
+    ]
+    return 0 if all([run_weakened(key, show) for key in keys]) and keys else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
