@@ -26,8 +26,20 @@ void pc_default_signals(void)
         sigaction(number, &action, NULL); /* EINVAL for SIGKILL, SIGSTOP and glibc's own */
 }
 
-/* Default dispositions and an empty mask, in a child of the helper.  Python programs expect EPIPE and EFBIG as exceptions:
-   a handler that does nothing gives them that and, unlike SIG_IGN, is not inherited by an exec. */
+/* glibc keeps 32 and 33 to itself: posix_spawn() leaves them ignored in what it starts (the
+   helper), and its sigaction() refuses them (nptl(7)). */
+static void default_internal_signals(void)
+{
+    enum { KERNEL_SIGSET = 8 }; /* bytes; the kernel's struct sigaction is shorter than this array */
+    static const unsigned long default_action[8];
+
+    for (int number = 32; number <= 33; number++)
+        (void)!syscall(SYS_rt_sigaction, number, default_action, NULL, KERNEL_SIGSET);
+}
+
+/* Default dispositions and an empty mask, in a child of the helper.  Python programs expect EPIPE
+   and EFBIG as exceptions: a handler that does nothing gives them that and, unlike SIG_IGN, is not
+   inherited by an exec. */
 void pc_reset_signals(void)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -36,6 +48,7 @@ void pc_reset_signals(void)
     /* The clone has cleared every handler (CLONE_CLEAR_SIGHAND); what the helper ignores is left:
        SIGINT by its own choice, the others by Python's. */
     sigaction(SIGINT, &action, NULL);
+    default_internal_signals();
     action.sa_handler = no_action;
     action.sa_flags = SA_RESTART;
     sigaction(SIGPIPE, &action, NULL);
