@@ -45,6 +45,7 @@ enum {
     PC_STEP_DEVICE = 16,
     PC_STEP_TREE = 32,
     PC_STEP_OPTIONAL_TARGET = 64,
+    PC_STEP_INSIDE = 128,
 };
 
 enum {

@@ -244,7 +244,15 @@ static int bind_at(const struct pc_step *step, const char *target, const char *s
     *at = PC_AT_SOURCE;
     if (step->flags & PC_STEP_TREE)
         error = next_tree(&tree);
-    else {
+    else if (step->flags & PC_STEP_INSIDE) {
+        int place = open_inside(source, O_PATH, 0);
+        tree = place < 0 ? -1 : sys_open_tree(place, EMPTY, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+                                                                AT_EMPTY_PATH);
+        if (tree < 0)
+            error = errno;
+        if (place >= 0)
+            close(place);
+    } else {
         tree = sys_open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
                                                    (recursive ? AT_RECURSIVE : 0));
         if (tree < 0)

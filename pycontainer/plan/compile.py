@@ -69,7 +69,11 @@ class Plan:
     @property
     def tree_steps(self) -> tuple[Step, ...]:
         """The steps with a source on the host: BIND and ROOT_DIRECTORY, in order."""
-        return tuple(step for step in self.steps if step.op in (Op.BIND, Op.ROOT_DIRECTORY))
+        return tuple(
+            step
+            for step in self.steps
+            if step.op in (Op.BIND, Op.ROOT_DIRECTORY) and not step.flags & StepFlag.INSIDE
+        )
 
     def explain(self) -> str:
         """The whole plan in words: phases as headings, steps numbered from 1."""
@@ -171,7 +175,27 @@ def _files(container: Container) -> list[Step]:
             ground.overlay(item, userxattr="user" in container.namespaces)
         else:
             ground.entry(item)
-    return ground.steps
+    return ground.steps + _kernel_masks(container)
+
+
+def _kernel_masks(container: Container) -> list[Step]:
+    """Read-only binds over the kernel's settings, for a container that holds host root's own id.
+
+    The kernel lets uid 0 of the host write most of them whatever its capabilities
+    (kernel/sysctl.c, net/sysctl_net.c); with any other id their modes forbid it.
+    """
+    start = container.host_uid_start
+    is_root = "user" not in container.namespaces or start == 0
+    if not is_root or "pid" not in container.namespaces:
+        return []
+    attributes = int(
+        MountAttr.READ_ONLY | MountAttr.NO_SUID | MountAttr.NO_DEV | MountAttr.NO_EXEC
+    )
+    flags = int(StepFlag.INSIDE | StepFlag.OPTIONAL | StepFlag.OPTIONAL_TARGET)
+    return [
+        Step(Op.BIND, path, path, flags=flags, numbers=(attributes,))
+        for path in ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+    ]
 
 
 def _all_parents(places: set[str]) -> set[str]:

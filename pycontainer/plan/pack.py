@@ -18,6 +18,7 @@ STEP = struct.Struct("<HHIIIIIQQQ")
 """A row: op, flags, mode, three offsets into the blob, a length, three numbers (48 bytes)."""
 
 _TREE = int(StepFlag.TREE)
+_INSIDE = int(StepFlag.INSIDE)
 
 
 class Packed(NamedTuple):
@@ -71,7 +72,9 @@ def _pack(plan: Plan, tree: int) -> Packed:
             rows,
             position,
             op,
-            step.flags | tree if op is Op.BIND or op is Op.ROOT_DIRECTORY else step.flags,
+            step.flags | tree
+            if (op is Op.BIND or op is Op.ROOT_DIRECTORY) and not step.flags & _INSIDE
+            else step.flags,
             step.mode,
             path,
             other,

@@ -51,6 +51,7 @@ class StepFlag(IntFlag):
     RECURSIVE: with the mounts below the source.
     DEVICE: the source must be a character device.
     TREE: the launcher hands the source over as an open mount.
+    INSIDE: the source is a place of the container, not of the host.
     """
 
     OPTIONAL = 1
@@ -60,6 +61,7 @@ class StepFlag(IntFlag):
     DEVICE = 16
     TREE = 32
     OPTIONAL_TARGET = 64
+    INSIDE = 128
 
 
 class MountAttr(IntFlag):
