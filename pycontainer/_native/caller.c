@@ -121,7 +121,9 @@ int pc_clone_file_read_only(const char *path)
    Returns a descriptor or -errno. */
 int pc_open_source(const char *path, bool recursive, uint64_t flags, int user_namespace)
 {
-    struct mount_attr attributes = {0};
+    /* Private: a clone is a peer of its source, and where the host's mounts are shared, as systemd
+       has them, the container's and the host's would reach each other. */
+    struct mount_attr attributes = {.propagation = MS_PRIVATE};
     int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path,
                           OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
     if (fd < 0)
@@ -133,8 +135,7 @@ int pc_open_source(const char *path, bool recursive, uint64_t flags, int user_na
         attributes.attr_set |= MOUNT_ATTR_IDMAP;
         attributes.userns_fd = (uint64_t)user_namespace;
     }
-    if ((attributes.attr_set | attributes.attr_clr) &&
-        syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0),
+    if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0),
                 &attributes, sizeof(attributes)) != 0) {
         int error = errno;
         close(fd);
