@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -64,6 +65,21 @@ int pc_become(uint32_t uid, uint32_t gid)
     if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
         return errno;
     return 0;
+}
+
+/* A helper that maps ranges of ids: enters a user namespace and has the caller map it, since only
+   the caller can run newuidmap for it.  Then it is root there. */
+int pc_enter_user_namespace(int control)
+{
+    char word[16];
+
+    if (unshare(CLONE_NEWUSER) != 0)
+        return errno;
+    if (send(control, "map", 3, MSG_NOSIGNAL) != 3)
+        return errno;
+    if (recv(control, word, sizeof(word), 0) <= 0)
+        return EPIPE;
+    return pc_become(0, 0);
 }
 
 /* ---- the lock ---- */

@@ -226,6 +226,7 @@ int pc_limit_capabilities(uint64_t kept);
 int pc_set_capabilities(const uint64_t sets[5]);
 int pc_refuse_set_id(void);
 int pc_new_keyring(void);
+int pc_enter_user_namespace(int control);
 int pc_write_at(int directory, const char *name, const char *text);
 extern int pc_proc; /* O_PATH of the host's /proc, opened before the first mount */
 

@@ -28,7 +28,9 @@ __all__ = ["run_loaded", "serve"]
 FAILED = 125  # the exit status of a child that reported why it could not start
 
 
-def serve(control: int, caller: int, preload: Sequence[str], rehearsal: bytes) -> NoReturn:
+def serve(
+    control: int, caller: int, preload: Sequence[str], rehearsal: bytes, ranges: bool
+) -> NoReturn:
     """Be the helper: clone children on the orders that come on *control*, until the end.
 
     Args:
@@ -36,6 +38,7 @@ def serve(control: int, caller: int, preload: Sequence[str], rehearsal: bytes) -
         caller: a pidfd of the caller.
         preload: modules to import first.
         rehearsal: a preamble and payload as a request has them.
+        ranges: live in a user namespace of one's own, which the caller maps.
     """
     try:
         for name in preload:
@@ -46,6 +49,11 @@ def serve(control: int, caller: int, preload: Sequence[str], rehearsal: bytes) -
     except BaseException as error:
         os.write(control, f"{type(error).__name__}: {error}".encode(errors="replace"))
         os._exit(1)
+    if ranges:
+        refused = lib.pc_enter_user_namespace(control)
+        if refused:
+            os.write(control, f"a user namespace: {os.strerror(refused)}".encode())
+            os._exit(1)
     _rehearse(rehearsal, 16)
     gc.collect()
     gc.freeze()

@@ -26,6 +26,7 @@ from ..errors import HelperError, SetupError
 from .identity import is_host_root
 from .payload import dump_payload
 from .protocol import Preamble
+from .ranges import map_ranges, sizes_of_ranges
 
 __all__ = ["Forkserver", "forkserver"]
 
@@ -36,7 +37,7 @@ import builtins, _sitebuiltins
 builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
 builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
 from pycontainer.launch.child import serve
-serve(3, 4, {preload!r}, {rehearsal!r})
+serve(3, 4, {preload!r}, {rehearsal!r}, {ranges!r})
 """
 
 _ABOVE = 16  # descriptors handed to the helper start here, so that none overwrites another
@@ -54,17 +55,23 @@ class Forkserver:
         pid: of the helper.
         host_root: whether it may hand out any id of the host.
         fingerprint: of the state that it took over from the caller.
+        sizes: of the ranges of users and groups in its user namespace, if it has its own.
     """
 
-    def __init__(self, preload: tuple[str, ...], fingerprint: bytes) -> None:
+    def __init__(self, preload: tuple[str, ...], fingerprint: bytes, ranges: bool) -> None:
         self.fingerprint = fingerprint
+        self.sizes = sizes_of_ranges() if ranges else None
         self.host_root = is_host_root(lib.pc_effective_capabilities())
         self.owner = os.getpid()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                self.pid = _start(theirs, preload)
+                self.pid = _start(theirs, preload, ranges)
             word = ours.recv(1 << 16)
+            if word == b"map":
+                map_ranges(self.pid)
+                ours.send(b"mapped")
+                word = ours.recv(1 << 16)
         except BaseException:
             ours.close()
             raise
@@ -108,7 +115,7 @@ class Forkserver:
             self.close()
 
 
-def _start(control: socket.socket, preload: tuple[str, ...]) -> int:
+def _start(control: socket.socket, preload: tuple[str, ...], ranges: bool) -> int:
     executable = sys.executable
     if not executable:
         raise HelperError(
@@ -131,7 +138,7 @@ def _start(control: socket.socket, preload: tuple[str, ...]) -> int:
         package = os.path.dirname(os.path.dirname(os.path.abspath(_package_file)))
         path = [package, os.path.dirname(_cffi_backend.__file__)]
         path += sys.path if preload else []
-        start = _START.format(path=path, preload=preload, rehearsal=_rehearsal())
+        start = _START.format(path=path, preload=preload, rehearsal=_rehearsal(), ranges=ranges)
         return os.posix_spawn(
             program,
             [executable, *_options(), "-c", start],
@@ -183,26 +190,31 @@ def _no_namespaces(error: int) -> SetupError:
 
 # ---- the one of this process -----------------------------------------------------------------
 
-_running: dict[tuple[str, ...], Forkserver] = {}
+_running: dict[tuple[tuple[str, ...], bool], Forkserver] = {}
 _lock = threading.Lock()
 
 
-def forkserver(preload: tuple[str, ...] = ()) -> Forkserver:
+def forkserver(preload: tuple[str, ...] = (), ranges: bool = False) -> Forkserver:
     """The helper for calls from this process, as it is now; started when needed.
+
+    Arguments:
+        preload: modules that it has loaded.
+        ranges: it has a user namespace with all ids that an ordinary user may map.
 
     Raises:
         SetupError: no user namespace can be made; its notes say why.
         HelperError: the helper does not start.
     """
     fingerprint = _fingerprint()
-    server = _running.get(preload)
+    key = preload, ranges
+    server = _running.get(key)
     if server is not None and server.fingerprint == fingerprint and server.alive():
         return server
     with _lock:
-        server = _running.get(preload)
+        server = _running.get(key)
         if server is None or server.fingerprint != fingerprint or not server.alive():
             # One that containers still run under lives on in their Running.
-            server = _running[preload] = Forkserver(preload, fingerprint)
+            server = _running[key] = Forkserver(preload, fingerprint, ranges)
         return server
 
 

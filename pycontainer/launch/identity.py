@@ -1,13 +1,15 @@
 """Whose ids of the host a container gets, and who writes its maps.
 
-An ordinary user maps itself: one id, its own.  Host root's containers get ids that nobody has,
-so that a process that breaks out is nobody; their binds are idmapped (``trees.py``).
+An ordinary user maps itself: one id, its own; or its subordinate ids as well (``ranges.py``).
+Host root's containers get ids that nobody has, so that a process that breaks out is nobody; their
+binds are idmapped (``trees.py``).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from itertools import accumulate, pairwise
 
 from attrs import frozen
 
@@ -66,8 +68,16 @@ class Identity:
     host_root: bool = False
 
 
-def identity_of(container: Container, host_root: bool) -> Identity:
+def identity_of(
+    container: Container,
+    host_root: bool,
+    sizes: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+) -> Identity:
     """The maps for *container* when this process starts it.
+
+    Arguments:
+        host_root: the caller may hand out any id.
+        sizes: of the ranges in the helper's own namespace (``ranges.py``), or None.
 
     Raises:
         SetupError: EPERM, for ids that an ordinary user does not have.
@@ -82,50 +92,85 @@ def identity_of(container: Container, host_root: bool) -> Identity:
                 "make the namespaces",
             )
         return Identity("", "", False, "", "", host_root=True)
-    uids = _extents(container.guest_uid, container.host_uids, container.host_uid_start, host_root)
-    gids = _extents(
-        container.guest_gid,
-        container.host_uids,
-        container.host_gid_start
-        if container.host_gid_start is not None
-        else container.host_uid_start,
-        host_root,
-        group=True,
-    )
-    explicit = container.host_uid_start is not None or container.host_gid_start is not None
-    idmapped = host_root and not explicit
+    starts = container.host_uid_start, container.host_gid_start
+    if starts[1] is None:
+        starts = starts[0], starts[0]
+    guests = container.guest_uid, container.guest_gid
+    count = container.host_uids
+    if host_root:
+        uids, gids = (
+            _of_host_root(guest, count, start) for guest, start in zip(guests, starts, strict=True)
+        )
+    elif sizes is not None:
+        uids, gids = (
+            _of_ranges(guest, count, size) for guest, size in zip(guests, sizes, strict=True)
+        )
+    else:
+        uids = _own_id(guests[0], os.geteuid(), starts[0], "user")
+        gids = _own_id(guests[1], os.getegid(), starts[1], "group")
+    idmapped = host_root and starts == (None, None)
     return Identity(
         _text(uids),
         _text(gids),
-        host_root,
+        host_root or sizes is not None,
         _text(tuple((inside, inside, count) for inside, _, count in uids)),
         _text(tuple((inside, inside, count) for inside, _, count in gids)),
-        _mount_map(container.guest_uid) if idmapped else "",
-        _mount_map(container.guest_gid) if idmapped else "",
+        _mount_map(guests[0]) if idmapped else "",
+        _mount_map(guests[1]) if idmapped else "",
         host_root,
     )
 
 
-def _extents(
-    guest: int, count: int, start: int | None, host_root: bool, group: bool = False
-) -> tuple[Extent, ...]:
-    if host_root:
-        if start is not None:
-            return ((guest if count == 1 else 0, start, count),)
-        if guest < IDS:
-            return ((0, FIRST_ID, IDS),)
-        return ((0, FIRST_ID, IDS), (guest, FIRST_ID + IDS, 1))
-    own = os.getegid() if group else os.geteuid()
-    if count == 1 and start in (None, own):
-        return ((guest, own, 1),)
-    kind = "group" if group else "user"
-    raise SetupError(
-        errno.EPERM,
-        f"an ordinary {kind} can map one id, its own ({own}); "
-        f"host_uids={count} from {start} needs root",
-        None,
-        "map ids",
-    )
+def _of_host_root(guest: int, count: int, start: int | None) -> tuple[Extent, ...]:
+    if start is not None:
+        return ((guest if count == 1 else 0, start, count),)
+    if guest < IDS:
+        return ((0, FIRST_ID, IDS),)
+    return ((0, FIRST_ID, IDS), (guest, FIRST_ID + IDS, 1))
+
+
+def _of_ranges(guest: int, count: int, sizes: tuple[int, ...]) -> tuple[Extent, ...]:
+    """From the helper's namespace, where 0 is the user: the guest is the user, whatever its id.
+
+    The kernel takes no extent that spans two extents of the outer namespace (map_write() in
+    kernel/user_namespace.c), so they are split along its ranges.
+    """
+    if count > sum(sizes):
+        raise SetupError(
+            errno.EPERM,
+            f"this user has {sum(sizes)} ids, not {count} (/etc/subuid)",
+            None,
+            "map ids",
+        )
+    borders = set(accumulate(sizes))
+    split: list[Extent] = []
+    for inside, outside, length in _exchanged(guest, 0, count):
+        end = outside + length
+        cuts = sorted(border for border in borders if outside < border < end)
+        for start, stop in pairwise([outside, *cuts, end]):
+            split.append((inside + start - outside, start, stop - start))
+    return tuple(split)
+
+
+def _own_id(guest: int, own: int, start: int | None, kind: str) -> tuple[Extent, ...]:
+    if start not in (None, own):
+        raise SetupError(
+            errno.EPERM,
+            f"an ordinary user can map its own {kind} id ({own}), not {start}; "
+            "leave host_uid_start and host_gid_start out",
+            None,
+            "map ids",
+        )
+    return ((guest, own, 1),)
+
+
+def _exchanged(guest: int, outside: int, count: int) -> tuple[Extent, ...]:
+    """*count* ids from 0 to *outside* on, but 0 and *guest* have changed places."""
+    if guest == 0:
+        return ((0, outside, count),)
+    extents = [(0, outside + guest, 1), (1, outside + 1, guest - 1), (guest, outside, 1)]
+    extents.append((guest + 1, outside + guest + 1, count - guest - 1))
+    return tuple(extent for extent in extents if extent[2] > 0)
 
 
 def _mount_map(guest: int) -> str:
@@ -133,14 +178,6 @@ def _mount_map(guest: int) -> str:
 
     Ids on disk keep their numbers otherwise; the guest's number and 0 change places.
     """
-    if guest == 0:
-        return f"0 {FIRST_ID} {IDS}\n"
-    outside = FIRST_ID + (guest if guest < IDS else IDS)
-    lines = [(0, outside, 1)]
     if guest >= IDS:
-        lines.append((1, FIRST_ID + 1, IDS - 1))
-    else:
-        lines += [(1, FIRST_ID + 1, guest - 1)] if guest > 1 else []
-        lines.append((guest, FIRST_ID, 1))
-        lines += [(guest + 1, FIRST_ID + guest + 1, IDS - guest - 1)] if guest < IDS - 1 else []
-    return _text(tuple(lines))
+        return _text(((0, FIRST_ID + IDS, 1), (1, FIRST_ID + 1, IDS - 1)))
+    return _text(_exchanged(guest, FIRST_ID, IDS))

@@ -112,7 +112,9 @@ def start(
     elif options.populate_filesystem is not None:
         raise ValueError("populate_filesystem= needs a function to run after it")
     server = forkserver(options.preload)
-    identity = identity_of(container, server.host_root)
+    if container.host_uids > 1 and not server.host_root:
+        server = forkserver(options.preload, ranges=True)
+    identity = identity_of(container, server.host_root, server.sizes)
     plan = _for_host(compile(container), identity)
     flags = 0
     if fn is None:
