@@ -90,6 +90,7 @@ struct pc_target {
     uint64_t capabilities[5];
 };
 int pc_look_at(int pid, struct pc_target *target);
+void pc_fill_fresh(void *target, const void *source, size_t size);
 int pc_probe_user_namespace(void);
 uint64_t pc_effective_capabilities(void);
 int pc_fingerprint(char *buffer, size_t size);

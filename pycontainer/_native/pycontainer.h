@@ -210,6 +210,7 @@ int pc_clone_file_read_only(const char *path);
 int pc_open_source(const char *path, bool recursive, uint64_t flags, int user_namespace);
 int pc_graft(int tree, const char *path, int submount);
 int pc_make_user_namespace(const char *uid_map, const char *gid_map);
+void pc_fill_fresh(void *target, const void *source, size_t size);
 int pc_probe_user_namespace(void);
 uint64_t pc_effective_capabilities(void);
 int pc_fingerprint(char *buffer, size_t size);

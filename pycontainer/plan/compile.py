@@ -185,17 +185,25 @@ def _kernel_masks(container: Container) -> list[Step]:
     (kernel/sysctl.c, net/sysctl_net.c); with any other id their modes forbid it.
     """
     start = container.host_uid_start
-    is_root = "user" not in container.namespaces or start == 0
-    if not is_root or "pid" not in container.namespaces:
+    if "user" in container.namespaces and start != 0:
         return []
+    places = [
+        item.target for item in container.mounts if type(item) is Mount and item.type == "proc"
+    ]
+    if "/proc" not in places:  # the default one, or a bind of the host's
+        places.append("/proc")
     attributes = int(
         MountAttr.READ_ONLY | MountAttr.NO_SUID | MountAttr.NO_DEV | MountAttr.NO_EXEC
     )
     flags = int(StepFlag.INSIDE | StepFlag.OPTIONAL | StepFlag.OPTIONAL_TARGET)
     return [
         Step(Op.BIND, path, path, flags=flags, numbers=(attributes,))
-        for path in ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+        for place in places
+        for path in (f"{place}/{name}" for name in _KERNEL_SETTINGS)
     ]
+
+
+_KERNEL_SETTINGS = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
 
 
 def _all_parents(places: set[str]) -> set[str]:

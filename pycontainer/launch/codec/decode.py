@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from struct import unpack_from
 from typing import Any
 
+from ..._native import ffi, lib
 from ...errors import ResultError
 from . import wire
 from .allow import class_of, type_name
@@ -28,6 +29,9 @@ __all__ = ["decode_refusal", "decode_value"]
 _GRACE = 1.0
 _GRACE_PER_KEY = 1e-5
 _UNWATCHED_KEYS = 64
+
+
+_HUGE = 8 << 20  # bytes: from here on a copy is worth asking for huge pages
 
 
 class Reader:
@@ -266,7 +270,13 @@ def _str(reader: Reader, depth: int) -> str:
 
 
 def _bytes(reader: Reader, depth: int) -> bytes:
-    return bytes(reader.take(reader.length()))
+    view = reader.take(reader.length())
+    if len(view) < _HUGE:
+        return bytes(view)
+    # Zeros that calloc has not touched; nobody else has seen the object yet.
+    whole = bytes(len(view))
+    lib.pc_fill_fresh(ffi.from_buffer(whole), ffi.from_buffer(view), len(view))
+    return whole
 
 
 def _bytearray(reader: Reader, depth: int) -> bytearray:
