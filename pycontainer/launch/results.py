@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -140,6 +141,8 @@ def verdict_of(status: ExitStatus) -> Verdict:
 
 
 def name_of(fn: Callable[..., Any]) -> str:
-    """How messages call a function."""
+    """How messages call a function.  Never by its repr, which may show what it was given."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
     name = getattr(fn, "__qualname__", None)
-    return name if isinstance(name, str) else repr(fn)
+    return name if isinstance(name, str) else f"a {type(fn).__qualname__}"
