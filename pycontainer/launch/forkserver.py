@@ -43,7 +43,7 @@ serve(3, 4, {preload!r}, {rehearsal!r}, {ranges!r})
 _ABOVE = 16  # descriptors handed to the helper start here, so that none overwrites another
 
 # What the locale and the loader need; the containers' environments are their own.
-_KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME")
+_KEPT = ("GLIBC_TUNABLES", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME")
 # A preloaded library must not start its pool of threads.
 _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM", "NUMEXPR")
 
@@ -173,7 +173,10 @@ def _options() -> list[str]:
 
 
 def _environment(preload: tuple[str, ...]) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    # malloc(3) asks for huge pages for large blocks: the faults of fresh memory are most of what
+    # a large argument costs.  Kernels and C libraries without them ignore it.
+    kept = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    kept |= {name: os.environ[name] for name in _KEPT if name in os.environ}
     if preload:
         kept |= {f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}
     return kept
