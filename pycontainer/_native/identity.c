@@ -229,6 +229,9 @@ int pc_limit_capabilities(uint64_t kept)
 #else
 #error "pycontainer supports x86-64 and aarch64"
 #endif
+#ifndef __NR_setxattrat
+#define __NR_setxattrat 463 /* likewise */
+#endif
 #ifndef __NR_fchmodat2
 #define __NR_fchmodat2 452 /* the same on every architecture; newer than Debian 12's headers */
 #endif
@@ -260,9 +263,28 @@ int pc_limit_capabilities(uint64_t kept)
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1),           \
     REFUSE(error)
 
+/* A user namespace below gives CAP_SETFCAP back, over the ids that it maps.  The kernel keeps our
+   id 0 out of such a map (verify_root_map() in kernel/user_namespace.c, since CAP_SETFCAP is gone),
+   but where host root is another id of the container's, a file capability set in there is host
+   root's on the disk: seen.  The name of an attribute lies behind a pointer, so that all of them are
+   refused, with what a file system without attributes says. */
+static int refuse_attributes(void)
+{
+    static struct sock_filter code[] = {
+        LOAD(nr),
+        ERRNO_RULE(__NR_setxattr, EOPNOTSUPP),
+        ERRNO_RULE(__NR_lsetxattr, EOPNOTSUPP),
+        ERRNO_RULE(__NR_fsetxattr, EOPNOTSUPP),
+        ERRNO_RULE(__NR_setxattrat, EOPNOTSUPP),
+        ALLOW,
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0 ? errno : 0;
+}
+
 /* Host root's containers reach its files through idmapped binds: a set-id file made inside would
    be set-id *root* outside.  CAP_SETFCAP goes for the same reason (file capabilities). */
-int pc_refuse_set_id(void)
+int pc_refuse_set_id(bool attributes)
 {
     static struct sock_filter code[] = {
         LOAD(arch),
@@ -319,7 +341,7 @@ int pc_refuse_set_id(void)
        first.  Neither may be missing: a caller that has given both away is refused. */
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
         return errno;
-    return 0;
+    return attributes ? refuse_attributes() : 0;
 }
 
 /* The caller's session keyring would go along otherwise.  A user's quota of keys is small (200,

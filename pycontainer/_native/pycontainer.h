@@ -225,7 +225,7 @@ int pc_become(uint32_t uid, uint32_t gid);
 int pc_lock(const char *uid_map, const char *gid_map, bool mapper);
 int pc_limit_capabilities(uint64_t kept);
 int pc_set_capabilities(const uint64_t sets[5]);
-int pc_refuse_set_id(void);
+int pc_refuse_set_id(bool attributes);
 int pc_new_keyring(void);
 int pc_enter_user_namespace(int control);
 int pc_write_at(int directory, const char *name, const char *text);

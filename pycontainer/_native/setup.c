@@ -614,7 +614,7 @@ static int run_step(const struct pc_request *request, const struct pc_step *step
     case PC_OP_NO_NEW_PRIVILEGES:
         return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ? errno : 0;
     case PC_OP_REFUSE_SET_ID:
-        return pc_refuse_set_id();
+        return pc_refuse_set_id(step->number[0] != 0);
     default:
         return ENOSYS;
     }

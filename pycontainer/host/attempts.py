@@ -20,14 +20,8 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 MS_REC_PRIVATE = 0x4000 | 0x40000
-OPEN_TREE_CLONE = 1
-AT_EMPTY_PATH = 0x1000
-MOUNT_ATTR_IDMAP = 0x00100000
 
 NOBODY = 65534
-
-# Where containers of a root caller get their ids from (the design's default range).
-RANGE = (1879048192, 65536)
 
 UNTRIED = 255  # no errno is as large
 
@@ -36,17 +30,6 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 class UntriedError(Exception):
     """The attempt cannot be made here, which says nothing about what it would have shown."""
-
-
-class MountAttr(ctypes.Structure):
-    """struct mount_attr of mount_setattr(2)."""
-
-    _fields_ = (
-        ("attr_set", ctypes.c_uint64),
-        ("attr_clr", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns_fd", ctypes.c_uint64),
-    )
 
 
 def errno_of(attempt: Callable[[], None]) -> int:
@@ -107,35 +90,6 @@ def mount_proc() -> None:
         raise OSError(number, os.strerror(number))
 
 
-def idmapped_mount() -> None:
-    """Whether a clone of the root's tree can be idmapped, as binds of a root caller are."""
-    ready, done = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            call("unshare", CLONE_NEWUSER)
-            os.write(ready[1], b"1")
-            os.close(done[1])
-            os.read(done[0], 1)
-        finally:
-            os._exit(0)
-    try:
-        os.close(ready[1])
-        if not os.read(ready[0], 1):
-            raise UntriedError
-        for name in ("uid_map", "gid_map"):
-            with open(f"/proc/{pid}/{name}", "w") as file:
-                file.write(f"0 {RANGE[0]} {RANGE[1]}\n")
-        namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        tree = call("open_tree", -100, b"/", OPEN_TREE_CLONE | os.O_CLOEXEC)
-        attr = MountAttr(attr_set=MOUNT_ATTR_IDMAP, userns_fd=namespace)
-        size = ctypes.c_size_t(ctypes.sizeof(attr))
-        call("mount_setattr", tree, b"", AT_EMPTY_PATH, ctypes.byref(attr), size)
-    finally:
-        os.close(done[1])
-        os.waitpid(pid, 0)
-
-
 def load_libseccomp() -> None:
     try:
         ctypes.CDLL("libseccomp.so.2")
@@ -152,8 +106,6 @@ def main() -> None:
     ]
     if os.geteuid() == 0:
         attempts.append(unprivileged_namespaces)
-        if hasattr(libc, "open_tree") and hasattr(libc, "mount_setattr"):  # glibc 2.36
-            attempts.append(idmapped_mount)
     for attempt in attempts:
         if len(sys.argv) > 1 and attempt.__name__ not in sys.argv[1:]:
             continue

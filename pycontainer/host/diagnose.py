@@ -82,7 +82,27 @@ def diagnose() -> Report:
     Takes some hundredths of a second.  Changes nothing; the attempts happen in processes of their
     own.  Never raises for what it finds.
     """
-    return examine(HostFiles(), run_attempts(), root=os.geteuid() == 0)
+    attempts = dict(run_attempts())
+    root = os.geteuid() == 0
+    if root:
+        attempts["idmapped_mount"] = _try_idmapped_mount()
+    return examine(HostFiles(), attempts, root=root)
+
+
+def _try_idmapped_mount() -> int:
+    """The errno with which a clone of the root's tree refuses to be idmapped; 0 if it does not."""
+    from .._native import lib  # the rest of the diagnosis works where this is not compiled
+
+    ids = b"0 1879048192 65536\n"
+    namespace = lib.pc_make_user_namespace(ids, ids)
+    if namespace < 0:
+        return int(-namespace)
+    tree = lib.pc_open_source(b"/", False, 0, namespace)
+    os.close(namespace)
+    if tree < 0:
+        return int(-tree)
+    os.close(tree)
+    return 0
 
 
 def examine(files: HostFiles, attempts: Mapping[str, int], *, root: bool) -> Report:

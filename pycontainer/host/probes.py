@@ -61,11 +61,11 @@ def try_user_namespace() -> int:
     be made and deny the capabilities in it.
     """
     try:
-        from .._native import probe_user_namespace  # type: ignore[attr-defined,unused-ignore]
+        from .._native import lib
     except ImportError:
         pass  # not compiled yet
     else:
-        return int(probe_user_namespace())
+        return int(lib.pc_probe_user_namespace())
     tried = run_attempts("user_namespace", "capabilities_inside")
     refused = [number for number in tried.values() if number]
     if refused:

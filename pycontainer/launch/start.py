@@ -115,7 +115,7 @@ def start(
     if container.host_uids > 1 and not server.host_root:
         server = forkserver(options.preload, ranges=True)
     identity = identity_of(container, server.host_root, server.sizes)
-    plan = _for_host(compile(container), identity)
+    plan = _for_host(compile(container), identity, container.guest_uid)
     flags = 0
     if fn is None:
         flags |= lib.PC_REQUEST_IDLE
@@ -308,12 +308,16 @@ def _refuse(
     )
 
 
-def _for_host(plan: Plan, identity: Identity) -> Plan:
+def _for_host(plan: Plan, identity: Identity, guest_uid: int) -> Plan:
     """Host root's containers may write to its files only without set-id modes (HAZARDS 31)."""
     if not identity.host_root or not identity.uid_map:
         return plan
     writable = any(
-        step.op in (Op.BIND, Op.ROOT_DIRECTORY) and not step.attributes & MountAttr.READ_ONLY
+        (
+            step.op in (Op.BIND, Op.ROOT_DIRECTORY)
+            and not step.attributes & MountAttr.READ_ONLY
+        )
+        or any(option.startswith("upperdir=/") for option in step.options)
         for step in plan.steps
     )
     if not writable:
@@ -324,5 +328,6 @@ def _for_host(plan: Plan, identity: Identity) -> Plan:
         if step.op in (Op.LOCK, Op.ROOT_READ_ONLY, Op.PIVOT) or index < plan.hook
     )
     steps = list(plan.steps)
-    steps.insert(after + 1, Step(Op.REFUSE_SET_ID))
+    # Where host root is not id 0 inside, a nested user namespace could give file capabilities.
+    steps.insert(after + 1, Step(Op.REFUSE_SET_ID, numbers=(int(guest_uid != 0),)))
     return Plan(tuple(steps), plan.hook)

@@ -242,7 +242,9 @@ _WORDS: dict[Op, Callable[[Step], str]] = {
     Op.CHANGE_DIRECTORY: lambda step: f"change to the directory {show(step.path)}",
     Op.LIMIT_CAPABILITIES: _limit_capabilities,
     Op.NO_NEW_PRIVILEGES: lambda step: "allow no new privileges",
-    Op.REFUSE_SET_ID: lambda step: "refuse to make files set-id",
+    Op.REFUSE_SET_ID: lambda step: (
+        "refuse to make files set-id" + (" or to set attributes" if step.numbers[0] else "")
+    ),
 }
 
 _NAMES = {
