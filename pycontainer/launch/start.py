@@ -313,10 +313,7 @@ def _for_host(plan: Plan, identity: Identity, guest_uid: int) -> Plan:
     if not identity.host_root or not identity.uid_map:
         return plan
     writable = any(
-        (
-            step.op in (Op.BIND, Op.ROOT_DIRECTORY)
-            and not step.attributes & MountAttr.READ_ONLY
-        )
+        (step.op in (Op.BIND, Op.ROOT_DIRECTORY) and not step.attributes & MountAttr.READ_ONLY)
         or any(option.startswith("upperdir=/") for option in step.options)
         for step in plan.steps
     )

@@ -243,7 +243,7 @@ _WORDS: dict[Op, Callable[[Step], str]] = {
     Op.LIMIT_CAPABILITIES: _limit_capabilities,
     Op.NO_NEW_PRIVILEGES: lambda step: "allow no new privileges",
     Op.REFUSE_SET_ID: lambda step: (
-        "refuse to make files set-id" + (" or to set attributes" if step.numbers[0] else "")
+        "refuse to make files set-id" + (" or to set attributes" if any(step.numbers) else "")
     ),
 }
 
