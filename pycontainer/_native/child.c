@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -170,6 +172,40 @@ void pc_exit_as(int wait_status, int say)
     _exit(128 + WTERMSIG(wait_status));
 }
 
+/* Without a pid namespace of its own nothing ends a container's processes with its first one.  They
+   are this process's children, or become so when their parents die (PR_SET_CHILD_SUBREAPER); the
+   kernel lists children in /proc/PID/task/TID/children (proc_pid_task(5)). */
+static void end_survivors(pid_t main_child)
+{
+    char name[64], list[4096];
+
+    kill(-main_child, SIGKILL); /* its process group; ESRCH when nobody is left */
+    if (pc_proc < 0)
+        return; /* the outer half of an excursion: what it left there belongs to its container */
+    snprintf(name, sizeof(name), "%d/task/%d/children", (int)getpid(), (int)getpid());
+    for (;;) {
+        int fd = openat(pc_proc, name, O_RDONLY | O_CLOEXEC);
+        ssize_t length = fd < 0 ? 0 : read(fd, list, sizeof(list) - 1);
+        if (fd >= 0)
+            close(fd);
+        if (length <= 0)
+            break;
+        list[length] = 0;
+        for (char *rest = list, *end; *rest; rest = end) {
+            long pid = strtol(rest, &end, 10);
+            if (end == rest)
+                break;
+            /* Each is followed by a blank; one that is cut off is read whole the next time. */
+            if (pid > 1 && *end == ' ')
+                kill((pid_t)pid, SIGKILL);
+        }
+        if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD)
+            break;
+    }
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+}
+
 /* Stays as process 1 of a container, or as the outer half of an excursion, while main_child runs
    (0: nothing does, an idle container).  Reaps, forwards signals, and at the end kills and reaps
    what is left, so that its usage is counted.  say: where the child's status is reported, or -1. */
@@ -183,7 +219,7 @@ void pc_init(pid_t main_child, int say)
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL); /* blocked signals reach an init through sigwaitinfo */
     for (int fd = 0; fd < PC_FD_COUNT; fd++)
-        if (fd != say)
+        if (fd != say && fd != pc_proc)
             close(fd);
 
     /* First as if SIGCHLD had come: a child that ended before the signal was blocked left none. */
@@ -206,15 +242,11 @@ void pc_init(pid_t main_child, int say)
         while (!ended && (number = sigwaitinfo(&all, NULL)) < 0)
             ; /* EINTR */
     }
-    if (is_init)
+    if (is_init) {
         kill(-1, SIGKILL); /* everything in this pid namespace, and nothing else */
-    else if (main_child > 0)
-        kill(-main_child, SIGKILL); /* its process group; ESRCH when nobody is left */
-    if (is_init)
         while (waitpid(-1, NULL, 0) > 0)
             ;
-    else
-        while (waitpid(-1, NULL, WNOHANG) > 0)
-            ;
+    } else if (main_child > 0)
+        end_survivors(main_child);
     pc_exit_as(main_status, say);
 }

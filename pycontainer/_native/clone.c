@@ -269,6 +269,8 @@ int pc_fork_below_init(void)
     PyGILState_STATE gil = PyGILState_Ensure();
     PyOS_BeforeFork();
     const bool is_init = getpid() == 1;
+    if (!is_init)
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     pid_t pid = fork();
     if (pid == 0) {
         int error = 0;
@@ -276,6 +278,9 @@ int pc_fork_below_init(void)
             setpgid(0, 0);
             error = prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 ? errno : 0;
         }
+        if (pc_proc >= 0)
+            close(pc_proc);
+        pc_proc = -1;
         PyOS_AfterFork_Child();
         PyGILState_Release(gil);
         return error;

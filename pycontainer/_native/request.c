@@ -2,6 +2,7 @@
 #include "pycontainer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -75,9 +76,14 @@ const struct pc_request *pc_receive_request(void)
 }
 
 /* Closes whatever is still held of the host: its /proc, the lifeline, the old root's mounts. */
+static void close_from(int first)
+{
+    syscall(SYS_close_range, (unsigned)first, ~0U, 0);
+}
+
 void pc_close_all_but_call(void)
 {
-    syscall(SYS_close_range, (unsigned)PC_FD_CALL + 1, ~0U, 0);
+    close_from(PC_FD_CALL + 1);
     pc_proc = -1;
 }
 
@@ -94,7 +100,12 @@ int pc_run_plan(int part)
         error = pc_tie_to_parent();
         if (error)
             return say_failure((struct pc_failure){.step = -1, .error = error, .stage = PC_STAGE_TIE});
-        pc_close_all_but_call();
+        /* An init that is not process 1 looks for its children there (end_survivors()). */
+        const bool keeps = (current->flags & PC_REQUEST_INIT) && getpid() != 1;
+        if (keeps && pc_proc != PC_FD_STATUS && dup3(pc_proc, PC_FD_STATUS, O_CLOEXEC) < 0)
+            return say_failure((struct pc_failure){.step = -1, .error = errno, .stage = PC_STAGE_TIE});
+        close_from(keeps ? PC_FD_STATUS + 1 : PC_FD_STATUS);
+        pc_proc = keeps ? PC_FD_STATUS : -1;
     }
     return 0;
 }
