@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 KILL_AFTER = 5.0
 """Seconds between a relayed signal and SIGKILL."""
+_GLANCE = 1.0  # seconds between looks at whether a signal has been relayed
 
 
 class Running(Generic[T]):
@@ -81,6 +82,7 @@ class Running(Generic[T]):
         self._refuse = refuse  # raises why the function did not start
         self._completed: Completed[T] | None = None
         self._kill_at: float | None = None
+        self.relaying = False  # signals of the caller may come at any moment
 
     # ---- looking
 
@@ -179,8 +181,11 @@ class Running(Generic[T]):
     ) -> bool:
         """``Exchange.pump``, killing in between when a relayed signal was not obeyed."""
         while True:
-            kill_at = self._kill_at
-            times = [moment for moment in (deadline, kill_at) if moment is not None]
+            times = [moment for moment in (deadline, self._kill_at) if moment is not None]
+            if self.relaying:
+                # A signal that comes while poll(2) sleeps changes none of its arguments: the
+                # interpreter runs the handler and sleeps on (PEP 475).
+                times.append(time.monotonic() + _GLANCE)
             if self._exchange.pump(until, min(times, default=None), files):
                 return True
             if self._exchange.over:

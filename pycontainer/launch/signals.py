@@ -35,8 +35,10 @@ def relaying(running: Running[Any], signals: Iterable[int]) -> Iterator[None]:
             handler = signal.getsignal(number)
             if handler is not None and handler is not signal.SIG_IGN:
                 before[number] = signal.signal(number, relay)
+        running.relaying = bool(before)
         yield
     finally:
+        running.relaying = False
         for number, handler in before.items():
             signal.signal(number, handler)
         # The caller's own reaction: a Ctrl-C ends in KeyboardInterrupt, whatever the function did.
