@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import pickle
-import select
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, Generic, NoReturn, TypeVar
 
@@ -27,6 +24,7 @@ from .codec.raised import decode_exception
 from .codec.transport import from_memfd
 from .codec.wire import EXCEPTION_ROOM
 from .exchange import Exchange
+from .output import Output
 from .results import Completed, ExitStatus, Usage, verdict_of
 from .stdio import Stdio
 from .words import import_note, read_only_note
@@ -80,6 +78,7 @@ class Running(Generic[T]):
         self._idle = idle
         self._keep = keep  # the helper, which must outlive its containers
         self._refuse = refuse  # raises why the function did not start
+        self._output: Output | None = None
         self._completed: Completed[T] | None = None
         self._kill_at: float | None = None
         self.relaying = False  # signals of the caller may come at any moment
@@ -162,7 +161,8 @@ class Running(Generic[T]):
     def capture(self, input: bytes | None = None, timeout: float | None = None) -> Completed[T]:
         """``communicate()``, returning the ``Completed`` with the output in it."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        output = _Output(self, input)
+        # After a timeout the next call goes on where this one stopped, as with subprocess.
+        output = self._output = self._output or Output(self, input)
         while not self._pump("over", deadline, output.files) or output.files:
             if deadline is not None and time.monotonic() >= deadline:
                 raise self._timeout_error(timeout or 0.0, output)
@@ -197,9 +197,7 @@ class Running(Generic[T]):
             elif deadline is not None and now >= deadline:
                 return False
 
-    def _timeout_error(
-        self, timeout: float, output: _Output | None = None
-    ) -> ContainerTimeoutError:
+    def _timeout_error(self, timeout: float, output: Output | None = None) -> ContainerTimeoutError:
         completed: Completed[T] | None = self._completed
         error = ContainerTimeoutError(
             f"{self.args} did not end within {timeout:g} seconds", completed, timeout
@@ -326,79 +324,3 @@ class Running(Generic[T]):
                 raise ResultError("malformed message: a pickle, which was not asked for")
             return pickle.loads(view)
         return decode_value(view, self._allow)
-
-
-class _Output:
-    """What is read from a container's pipes, and written to its stdin, while it is waited for."""
-
-    def __init__(self, running: Running[Any], input: bytes | None) -> None:
-        self.files: dict[int, tuple[int, Callable[[], None]]] = {}
-        self._read: dict[str, list[bytes]] = {}
-        for name in ("stdout", "stderr"):
-            stream = getattr(running, name)
-            if stream is not None:
-                self._read[name] = []
-                if not stream.closed:
-                    os.set_blocking(stream.fileno(), False)
-                    self._watch(name, stream)
-        stdin = running.stdin
-        if stdin is not None:
-            if input:
-                os.set_blocking(stdin.fileno(), False)
-                self._feed(stdin, memoryview(input))
-            else:
-                stdin.close()
-        elif input is not None:
-            raise ValueError("input needs stdin=PIPE")
-
-    def _watch(self, name: str, stream: IO[bytes]) -> None:
-        fd = stream.fileno()
-
-        def read() -> None:
-            try:
-                data = os.read(fd, 1 << 16)
-            except BlockingIOError:
-                return
-            if data:
-                self._read[name].append(data)
-            else:
-                del self.files[fd]
-                stream.close()
-
-        self.files[fd] = (select.POLLIN, read)
-
-    def _feed(self, stream: IO[bytes], left: memoryview) -> None:
-        fd = stream.fileno()
-
-        def write() -> None:
-            nonlocal left
-            try:
-                left = left[os.write(fd, left[: 1 << 16]) :]
-            except BlockingIOError:
-                return
-            except BrokenPipeError:
-                left = left[:0]
-            if not left:
-                del self.files[fd]
-                stream.close()
-
-        self.files[fd] = (select.POLLOUT, write)
-
-    def finish(self) -> None:
-        """Take what is there and stop."""
-        for fd, (events, act) in list(self.files.items()):
-            if events == select.POLLIN:
-                # A pipe's worth at most: a process that lives on may go on writing.
-                most = self._amount() + fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
-                before = -1
-                while fd in self.files and before != self._amount() < most:
-                    before = self._amount()
-                    act()
-            self.files.pop(fd, None)
-
-    def _amount(self) -> int:
-        return sum(map(len, self._read.values()))
-
-    def text(self, name: str) -> bytes | None:
-        pieces: Iterable[bytes] | None = self._read.get(name)
-        return None if pieces is None else b"".join(pieces)

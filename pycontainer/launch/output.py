@@ -1,0 +1,90 @@
+"""Pipes of a container that are served while it is waited for."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+from collections.abc import Callable, Iterable
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .running import Running
+
+__all__ = ["Output"]
+
+
+class Output:
+    """What is read from a container's pipes, and written to its stdin, while it is waited for."""
+
+    def __init__(self, running: Running[Any], input: bytes | None) -> None:
+        self.files: dict[int, tuple[int, Callable[[], None]]] = {}
+        self._read: dict[str, list[bytes]] = {}
+        for name in ("stdout", "stderr"):
+            stream = getattr(running, name)
+            if stream is not None:
+                self._read[name] = []
+                if not stream.closed:
+                    os.set_blocking(stream.fileno(), False)
+                    self._watch(name, stream)
+        stdin = running.stdin
+        if stdin is not None:
+            if input:
+                os.set_blocking(stdin.fileno(), False)
+                self._feed(stdin, memoryview(input))
+            else:
+                stdin.close()
+        elif input is not None:
+            raise ValueError("input needs stdin=PIPE")
+
+    def _watch(self, name: str, stream: IO[bytes]) -> None:
+        fd = stream.fileno()
+
+        def read() -> None:
+            try:
+                data = os.read(fd, 1 << 16)
+            except BlockingIOError:
+                return
+            if data:
+                self._read[name].append(data)
+            else:
+                del self.files[fd]
+                stream.close()
+
+        self.files[fd] = (select.POLLIN, read)
+
+    def _feed(self, stream: IO[bytes], left: memoryview) -> None:
+        fd = stream.fileno()
+
+        def write() -> None:
+            nonlocal left
+            try:
+                left = left[os.write(fd, left[: 1 << 16]) :]
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                left = left[:0]
+            if not left:
+                del self.files[fd]
+                stream.close()
+
+        self.files[fd] = (select.POLLOUT, write)
+
+    def finish(self) -> None:
+        """Take what is there and stop."""
+        for fd, (events, act) in list(self.files.items()):
+            if events == select.POLLIN:
+                # A pipe's worth at most: a process that lives on may go on writing.
+                most = self._amount() + fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+                before = -1
+                while fd in self.files and before != self._amount() < most:
+                    before = self._amount()
+                    act()
+            self.files.pop(fd, None)
+
+    def _amount(self) -> int:
+        return sum(map(len, self._read.values()))
+
+    def text(self, name: str) -> bytes | None:
+        pieces: Iterable[bytes] | None = self._read.get(name)
+        return None if pieces is None else b"".join(pieces)
