@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -120,10 +121,15 @@ static int arrange_child(const int *fds, int lifeline, int mapped)
     return error ? error : pc_proc < 0 ? errno : 0;
 }
 
-static void fail_start(int error)
+/* call: where the caller's socket was before it was to be arranged. */
+static void fail_start(int error, int call)
 {
     struct pc_failure failure = {.step = -1, .error = error, .stage = PC_STAGE_START};
-    pc_say(PC_SAY_SETUP_FAILED, &failure, sizeof(failure));
+    unsigned char message[1 + sizeof(failure)] = {PC_SAY_SETUP_FAILED};
+
+    memcpy(message + 1, &failure, sizeof(failure));
+    if (send(call, message, sizeof(message), MSG_NOSIGNAL) < 0) /* it has moved, so EBADF */
+        pc_say(PC_SAY_SETUP_FAILED, &failure, sizeof(failure));
     _exit(125);
 }
 
@@ -202,7 +208,7 @@ pid_t pc_spawn(const struct pc_order *order, const int *fds, int lifeline, bool 
             arranged[PC_FD_STATUS] = -1;
         int error = arrange_child(arranged, lifeline, mapped);
         if (error)
-            fail_start(error);
+            fail_start(error, fds[PC_FD_CALL]);
         take_order(order, received);
         PyOS_AfterFork_Child();
     } else
@@ -258,7 +264,7 @@ void pc_await_order(void)
     if (!error && (order.namespaces & PC_NS_MNT) && !is_plain(&order) && unshare(CLONE_NEWNS) != 0)
         error = errno;
     if (error)
-        fail_start(error);
+        fail_start(error, fds[PC_FD_CALL]);
     take_order(&order, false);
 }
 

@@ -50,13 +50,29 @@ int pc_map_ids(const char *uid_map, const char *gid_map)
     return pc_write_at(pc_proc, "self/uid_map", uid_map);
 }
 
+/* Whether setgroups(2) is switched off in this user namespace (user_namespaces(7)). */
+static bool groups_are_fixed(void)
+{
+    char word[8] = "";
+    int fd = pc_proc < 0 ? open("/proc/self/setgroups", O_RDONLY | O_CLOEXEC)
+                         : openat(pc_proc, "self/setgroups", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, word, sizeof(word) - 1);
+    close(fd);
+    return length >= 4 && strncmp(word, "deny", 4) == 0;
+}
+
 /* Takes the ids, then becomes dumpable again: a change of ids makes a process non-dumpable
    (prctl(2), PR_SET_DUMPABLE), and then /proc/self belongs to nobody we are. */
 int pc_become(uint32_t uid, uint32_t gid)
 {
     /* EPERM where setgroups is denied: an ordinary user's groups cannot be dropped. */
-    if (syscall(SYS_setgroups, 0, NULL) != 0 && errno != EPERM)
-        return errno;
+    if (syscall(SYS_setgroups, 0, NULL) != 0) {
+        int error = errno;
+        if (error != EPERM || !groups_are_fixed())
+            return error;
+    }
     /* Raw: glibc's wrappers signal every thread it knows of, and there is one. */
     if (syscall(SYS_setresgid, gid, gid, gid) != 0)
         return errno;

@@ -247,7 +247,7 @@ int pc_wait_for_word(void);
 const struct pc_request *pc_receive_request(void);
 const struct pc_request *pc_current_request(void);
 int pc_run_plan(int part);
-void pc_close_all_but_call(void);
+int pc_close_all_but_call(void);
 
 /* clone.c */
 int pc_namespace_flags(uint32_t namespaces);

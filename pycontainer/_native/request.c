@@ -76,15 +76,15 @@ const struct pc_request *pc_receive_request(void)
 }
 
 /* Closes whatever is still held of the host: its /proc, the lifeline, the old root's mounts. */
-static void close_from(int first)
+static int close_from(int first)
 {
-    syscall(SYS_close_range, (unsigned)first, ~0U, 0);
+    return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;
 }
 
-void pc_close_all_but_call(void)
+int pc_close_all_but_call(void)
 {
-    close_from(PC_FD_CALL + 1);
     pc_proc = -1;
+    return close_from(PC_FD_CALL + 1);
 }
 
 /* Runs the steps before (0) or after (1) the populate hook.  The caller is told of a failure.
@@ -104,7 +104,10 @@ int pc_run_plan(int part)
         const bool keeps = (current->flags & PC_REQUEST_INIT) && getpid() != 1;
         if (keeps && pc_proc != PC_FD_STATUS && dup3(pc_proc, PC_FD_STATUS, O_CLOEXEC) < 0)
             return say_failure((struct pc_failure){.step = -1, .error = errno, .stage = PC_STAGE_TIE});
-        close_from(keeps ? PC_FD_STATUS + 1 : PC_FD_STATUS);
+        error = close_from(keeps ? PC_FD_STATUS + 1 : PC_FD_STATUS);
+        if (error)
+            return say_failure(
+                (struct pc_failure){.step = -1, .error = error, .stage = PC_STAGE_START});
         pc_proc = keeps ? PC_FD_STATUS : -1;
     }
     return 0;

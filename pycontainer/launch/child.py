@@ -222,16 +222,22 @@ def _become_container(
             os._exit(FAILED)
     if lib.pc_run_plan(1):
         os._exit(FAILED)
-    _say(lib.PC_SAY_READY, [])
-    if call.flags & lib.PC_REQUEST_WAIT and lib.pc_wait_for_word():
-        os._exit(FAILED)
     if call.flags & lib.PC_REQUEST_INIT:
         refused = lib.pc_fork_below_init()
         if refused:
-            raise OSError(refused, os.strerror(refused))
+            _say_setup_failed(refused, lib.PC_STAGE_FORK)
     elif os.getpid() == 1:
         lib.pc_signals_of_init()
+    _say(lib.PC_SAY_READY, [])
+    if call.flags & lib.PC_REQUEST_WAIT and lib.pc_wait_for_word():
+        os._exit(FAILED)
     _run(call, fn)
+
+
+def _say_setup_failed(error: int, stage: int) -> NoReturn:
+    failure = ffi.new("struct pc_failure *", {"step": -1, "error": error, "stage": stage})
+    lib.pc_say(lib.PC_SAY_SETUP_FAILED, failure, ffi.sizeof("struct pc_failure"))
+    os._exit(FAILED)
 
 
 def _forget_finders(call: Call) -> None:
@@ -258,10 +264,10 @@ def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
         os._exit(FAILED)
     error = lib.pc_fork_visitor()
     if error:
-        failure.error, failure.stage = error, lib.PC_STAGE_FORK
-        lib.pc_say(lib.PC_SAY_SETUP_FAILED, failure, ffi.sizeof("struct pc_failure"))
-        os._exit(FAILED)
-    lib.pc_close_all_but_call()
+        _say_setup_failed(error, lib.PC_STAGE_FORK)
+    error = lib.pc_close_all_but_call()
+    if error:
+        _say_setup_failed(error, lib.PC_STAGE_START)
     lib.pc_say_ready_as_visitor()
     _run(call, fn)
 

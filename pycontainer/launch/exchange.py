@@ -166,8 +166,10 @@ class Exchange:
             message, fds = _receive(self.call, _LONGEST, 1, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
-        except ConnectionError:  # it died with something of ours unread
-            message, fds = b"", []
+        except ConnectionError:
+            # It died with something of ours unread, which the kernel tells once, and before what
+            # it had said: why it died, for one.
+            return True
         if not message:
             if self._listening:
                 self._poll.unregister(self.call)

@@ -152,6 +152,8 @@ def _start(control: socket.socket, preload: tuple[str, ...], ranges: bool) -> in
             setsigmask=(),
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
+    except OSError as error:
+        raise SetupError(error.errno or 0, None, None, "start the helper process") from error
     finally:
         for fd in fds:
             os.close(fd)
