@@ -60,6 +60,10 @@ int pc_join(const struct pc_request *request, struct pc_failure *failure)
         if ((error = join_owner(request)) != 0)
             return failure->error = error;
     }
+    /* While the function runs, this process waits in the container: with nothing of the host. */
+    close(PC_FD_CWD);
+    close(pc_proc);
+    pc_proc = -1;
     failure->stage = PC_STAGE_JOIN;
     if (request->join_namespaces &&
         setns(PC_FD_TARGET, pc_namespace_flags(request->join_namespaces)) != 0)

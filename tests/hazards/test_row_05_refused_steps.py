@@ -292,9 +292,7 @@ print(json.dumps([[*call, forked(*call)] for call in json.loads(sys.argv[2])]))
 def test_caller_under_a_filter(run_program, method):
     """Everything below it inherits the filter, the helper first of all."""
     refused = [
-        refused
-        for refused in STEPS
-        if refused[0] not in ("close_range", "dup3", "capget", "prctl")
+        refused for refused in STEPS if refused[0] not in ("close_range", "dup3", "capget", "prctl")
     ]
     calls = json.dumps([[method, one] for one in refused])
     ended = run_program(CALLER, str(FILTER.parent), calls)
