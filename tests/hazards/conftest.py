@@ -56,9 +56,11 @@ def run_program(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
         program = tmp_path / "program.py"
         program.write_text(textwrap.dedent(text))
         root = str(Path(pycontainer.__file__).parents[1])
+        # A caller whose output is not buffered has nothing to write twice.
+        environment = {key: os.environ[key] for key in os.environ if key != "PYTHONUNBUFFERED"}
         return subprocess.run(
             [*before, sys.executable, str(program), *arguments],
-            env=os.environ | {"PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1"},
+            env=environment | {"PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -15,11 +15,17 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[1]
+CHILD = "pycontainer/launch/child.py"
 CHILD_C = "pycontainer/_native/child.c"
+DISPATCH = "pycontainer/launch/dispatch.py"
+EXCHANGE = "pycontainer/launch/exchange.py"
 IDENTITY_C = "pycontainer/_native/identity.c"
+JOIN_C = "pycontainer/_native/join.c"
 REQUEST_C = "pycontainer/_native/request.c"
 SERVER_C = "pycontainer/_native/server.c"
 SETUP_C = "pycontainer/_native/setup.c"
+START = "pycontainer/launch/start.py"
+STDIO = "pycontainer/launch/stdio.py"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
 
 # Row (and a letter where a row has several walls): file, what stands there, what it becomes;
@@ -47,6 +53,76 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         SETUP_C,
         "int fd = open_inside(target, O_PATH, 0);",
         "int fd = open_inside(target, O_RDONLY, 0);",
+    ),
+    # A refused step that is passed over.
+    "5": (SETUP_C, "        if (error) {\n", "        if (error && error != EPERM) {\n"),
+    "5b": (
+        SETUP_C,
+        "return sys_mount_setattr(setup.root, 0, &read_only) != 0 ? errno : 0;",
+        "return sys_mount_setattr(setup.root, 0, &read_only), 0;",
+    ),
+    "5c": (IDENTITY_C, "if (error != EPERM || !groups_are_fixed())", "if (error != EPERM)"),
+    "5d": (
+        REQUEST_C,
+        "return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;",
+        "return syscall(SYS_close_range, (unsigned)first, ~0U, 0), 0;",
+    ),
+    # The reason for a refusal that is lost on the way.
+    "5e": (
+        EXCHANGE,
+        "            # it had said: why it died, for one.\n            return True\n",
+        '            message, fds = b"", []\n',
+    ),
+    # Descriptors left open: the caller's own, and those of the set-up.
+    "6": (
+        CHILD_C,
+        "return syscall(SYS_close_range, (unsigned)PC_FD_KEPT, ~0U, 0) != 0 ? errno : 0;",
+        "return 0;",
+        REQUEST_C,
+        "return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;",
+        "return first < 0;",
+    ),
+    "6b": (
+        REQUEST_C,
+        "return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;",
+        "return first < 0;",
+    ),
+    "6c": (JOIN_C, "    close(PC_FD_CWD);\n    close(pc_proc);\n    pc_proc = -1;\n", ""),
+    # A fork of the caller for every call.
+    "7": (
+        START,
+        '    fork = options.start_method == "fork"\n',
+        "    fork = True\n",
+    ),
+    # The child leaves through the caller's frames.
+    "9": (
+        CHILD,
+        "_say(lib.PC_SAY_EXCEPTION, encode_exception(error, call.allow))\n    os._exit(code)\n",
+        "pass\n    raise SystemExit(code)\n",
+        CHILD,
+        "        _become_container(call, fn, populate)\n    except BaseException as error:\n"
+        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _say_load",
+        "        _become_container(call, fn, populate)\n    except KeyError as error:\n"
+        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _say_load",
+        DISPATCH,
+        "                finally:\n                    os._exit(child.FAILED)\n",
+        "                finally:\n                    pass\n",
+    ),
+    "9b": (
+        STDIO,
+        "                    stream.flush()\n",
+        "                    pass\n",
+    ),
+    # A raw clone of a caller with threads: nobody has put its locks in order.
+    "10": (
+        START,
+        '    fork = options.start_method == "fork"\n',
+        "    fork = True\n",
+        DISPATCH,
+        "            supervisor = os.fork()\n",
+        "            import ctypes, platform\n"
+        "            supervisor = ctypes.PyDLL(None).syscall("
+        "56 if platform.machine() == 'x86_64' else 220, 17, 0, 0, 0, 0)\n",
     ),
 }
 
