@@ -13,6 +13,7 @@ from ._native import ffi, lib
 from .calls import RELAYED, finish
 from .declare.namespaces import check_namespaces
 from .errors import SetupError
+from .launch.identity import FIRST_ID, IDS
 from .launch.protocol import namespace_bits
 from .launch.results import Completed
 from .launch.running import Running
@@ -114,7 +115,7 @@ def _no_process(pid: int, why: str) -> SetupError:
 
 def _describe(
     pid: int, pidfd: int, wanted: frozenset[str] | None
-) -> tuple[int, int, int, bool, int, tuple[int, ...]]:
+) -> tuple[int, int, int, int, int, tuple[int, ...]]:
     """What to join and become, read between opening the pidfd and a check that it still lives."""
     target = ffi.new("struct pc_target *")
     error = lib.pc_look_at(pid, target)
@@ -153,4 +154,16 @@ def _describe(
         own = ffi.new("struct pc_target *")
         if lib.pc_look_at(os.getpid(), own) == 0:
             capabilities = tuple(own.capabilities)
-    return mask, uid, gid, wanted is None, pid, capabilities
+    return mask, uid, gid, _restrictions(target, mask, wanted is None), pid, capabilities
+
+
+def _restrictions(target: Any, mask: int, whole: bool) -> int:
+    """PC_JOIN_*: a container that host root made here may hold filters, and its visitor as well."""
+    restrictions: int = lib.PC_JOIN_NO_NEW_PRIVILEGES if whole else 0
+    # Nobody else gives out these ids.
+    made_here = FIRST_ID <= target.outer_uid <= FIRST_ID + IDS
+    if made_here and target.filters and mask & lib.PC_NS_USER:
+        restrictions |= lib.PC_JOIN_REFUSE_SET_ID
+        if target.filters > 1:
+            restrictions |= lib.PC_JOIN_REFUSE_ATTRIBUTES
+    return restrictions

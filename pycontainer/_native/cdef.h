@@ -30,10 +30,11 @@ enum {
     PC_SAY_SETUP_FAILED, PC_SAY_LOAD_FAILED, PC_SAY_THREADED, PC_SAY_READY, PC_SAY_VALUE,
     PC_SAY_EXCEPTION, PC_SAY_UNENCODABLE, PC_SAY_ENDED, PC_SAY_HOOK_FAILED, PC_SAY_VALUE_PICKLE, ...
 };
+enum { PC_JOIN_NO_NEW_PRIVILEGES, PC_JOIN_REFUSE_SET_ID, PC_JOIN_REFUSE_ATTRIBUTES, ... };
 enum { PC_AT_NOTHING, PC_AT_SOURCE, PC_AT_TARGET, ... };
 enum {
     PC_STAGE_NONE, PC_STAGE_START, PC_STAGE_REQUEST, PC_STAGE_FORK, PC_STAGE_TIE, PC_STAGE_JOIN,
-    PC_STAGE_JOIN_OWNER, PC_STAGE_JOIN_IDS, PC_STAGE_JOIN_CAPABILITIES, ...
+    PC_STAGE_JOIN_OWNER, PC_STAGE_JOIN_IDS, PC_STAGE_JOIN_CAPABILITIES, PC_STAGE_JOIN_FILTERS, ...
 };
 
 struct pc_step { ...; };
@@ -88,6 +89,7 @@ struct pc_target {
     uint32_t outer_uid, outer_gid; 
     uint32_t uid, gid;             
     uint64_t capabilities[5];
+    uint32_t filters, reserved;
 };
 int pc_look_at(int pid, struct pc_target *target);
 void pc_fill_fresh(void *target, const void *source, size_t size);

@@ -39,6 +39,19 @@ static int join_owner(const struct pc_request *request)
     return error;
 }
 
+static int join_target(const struct pc_request *request)
+{
+    uint32_t namespaces = request->join_namespaces;
+
+    if (!namespaces || setns(PC_FD_TARGET, pc_namespace_flags(namespaces)) == 0)
+        return 0;
+    /* The owner may have been the target's own user namespace, which cannot be joined again. */
+    if (errno != EINVAL || !(request->flags & PC_REQUEST_JOIN_OWNER))
+        return errno;
+    namespaces &= ~(uint32_t)PC_NS_USER;
+    return setns(PC_FD_TARGET, pc_namespace_flags(namespaces)) != 0 ? errno : 0;
+}
+
 /* Joins with one setns(pidfd, mask), so that no namespace can be missed or come from a process
    that has taken over the pid; then takes the target's ids and cuts capabilities to its sets.
    The caller's child forks afterwards: a pid namespace holds for children only (setns(2)). */
@@ -65,9 +78,8 @@ int pc_join(const struct pc_request *request, struct pc_failure *failure)
     close(pc_proc);
     pc_proc = -1;
     failure->stage = PC_STAGE_JOIN;
-    if (request->join_namespaces &&
-        setns(PC_FD_TARGET, pc_namespace_flags(request->join_namespaces)) != 0)
-        return failure->error = errno;
+    if ((error = join_target(request)) != 0)
+        return failure->error = error;
     failure->stage = PC_STAGE_JOIN_IDS;
     /* Still denied where the target's namespace denies it; else root's groups end here. */
     if (syscall(SYS_setgroups, 0, NULL) != 0 && errno != EPERM)
@@ -79,10 +91,16 @@ int pc_join(const struct pc_request *request, struct pc_failure *failure)
             syscall(SYS_setresuid, request->join_uid, request->join_uid, request->join_uid) != 0)
             return failure->error = errno;
     }
+    /* While there are the capabilities for it. */
+    failure->stage = PC_STAGE_JOIN_FILTERS;
+    if ((request->join_no_new_privileges & PC_JOIN_REFUSE_SET_ID) &&
+        (error = pc_refuse_set_id(request->join_no_new_privileges & PC_JOIN_REFUSE_ATTRIBUTES)) != 0)
+        return failure->error = error;
     failure->stage = PC_STAGE_JOIN_CAPABILITIES;
     if ((error = pc_set_capabilities(request->join_capabilities)) != 0)
         return failure->error = error;
-    if (request->join_no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    if ((request->join_no_new_privileges & PC_JOIN_NO_NEW_PRIVILEGES) &&
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return failure->error = errno;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         return failure->error = errno;

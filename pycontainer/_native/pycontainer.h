@@ -154,7 +154,7 @@ struct pc_request {
     /* a join */
     uint32_t join_namespaces;
     uint32_t join_uid, join_gid;
-    uint32_t join_no_new_privileges;
+    uint32_t join_no_new_privileges; /* PC_JOIN_* */
     uint32_t join_pid; /* for PC_REQUEST_JOIN_OWNER */
     uint32_t reserved;
     uint64_t join_capabilities[5]; /* inheritable permitted effective bounding ambient */
@@ -172,6 +172,12 @@ enum {
     PC_SAY_ENDED = 8,        /* int32 wait status of the function's process, from the init */
     PC_SAY_HOOK_FAILED = 9,  /* an encoded exception of populate_filesystem */
     PC_SAY_VALUE_PICKLE = 10,
+};
+
+enum {
+    PC_JOIN_NO_NEW_PRIVILEGES = 1,
+    PC_JOIN_REFUSE_SET_ID = 2,     /* the target has the filter of PC_OP_REFUSE_SET_ID */
+    PC_JOIN_REFUSE_ATTRIBUTES = 4, /* and its second one */
 };
 
 enum { PC_AT_NOTHING, PC_AT_SOURCE, PC_AT_TARGET };
@@ -193,6 +199,7 @@ enum {
     PC_STAGE_JOIN_OWNER,
     PC_STAGE_JOIN_IDS,
     PC_STAGE_JOIN_CAPABILITIES,
+    PC_STAGE_JOIN_FILTERS,
 };
 
 /* ---- the parts ---- */
@@ -278,6 +285,7 @@ struct pc_target {
     uint32_t outer_uid, outer_gid; /* effective ids as we see them */
     uint32_t uid, gid;             /* as its user namespace has them, or UINT32_MAX */
     uint64_t capabilities[5];
+    uint32_t filters, reserved; /* seccomp filters */
 };
 int pc_look_at(int pid, struct pc_target *target);
 

@@ -85,6 +85,8 @@ static int fill(int directory, struct pc_target *target)
         found = field(status, sets[i]);
         target->capabilities[i] = found ? strtoull(found, NULL, 16) : 0;
     }
+    found = field(status, "Seccomp_filters");
+    target->filters = found ? (uint32_t)strtoul(found, NULL, 10) : 0;
     if (target->state == 'Z' || target->state == 'X')
         return 0; /* its namespaces have gone */
     int own = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);

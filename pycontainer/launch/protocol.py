@@ -98,7 +98,7 @@ def pack_request(
     *,
     maps: tuple[str, str, str, str] = ("", "", "", ""),
     lock_mapper: bool = False,
-    join: tuple[int, int, int, bool, int, tuple[int, ...]] = (0, 0, 0, False, 0, (0,) * 5),
+    join: tuple[int, int, int, int, int, tuple[int, ...]] = (0, 0, 0, 0, 0, (0,) * 5),
 ) -> tuple[list[Any], int]:
     """A ``struct pc_request`` with all that follows it: pieces to be sent one after the other.
 
@@ -106,7 +106,7 @@ def pack_request(
         plan: the packed steps.
         payload: a preamble and the payload's chunks.
         maps: what the child writes itself: uid, gid, and the same for the lock.
-        join: namespaces, uid, gid, no_new_privs, pid, capability sets, for an excursion.
+        join: namespaces, uid, gid, PC_JOIN_*, pid, capability sets, for an excursion.
     """
     steps, blob = plan
     offsets = []

@@ -175,7 +175,7 @@ def start_join(
     stdio: Callable[[], Stdio],
     env: Mapping[str, str],
     target: int,
-    join: tuple[int, int, int, bool, int, tuple[int, ...]],
+    join: tuple[int, int, int, int, int, tuple[int, ...]],
     owner: bool,
     deadline: float | None,
 ) -> Running[Any]:

@@ -26,6 +26,7 @@ _STAGES = {
     lib.PC_STAGE_JOIN_OWNER: "join the owner of the target's pid namespace",
     lib.PC_STAGE_JOIN_IDS: "take the target's ids",
     lib.PC_STAGE_JOIN_CAPABILITIES: "take the target's capabilities",
+    lib.PC_STAGE_JOIN_FILTERS: "take the target's filters",
 }
 
 
