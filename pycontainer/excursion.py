@@ -19,6 +19,7 @@ from .launch.results import Completed
 from .launch.running import Running
 from .launch.start import MAX_RESULT, CallOptions, start_join
 from .launch.stdio import Stdio
+from .plan.steps import Op
 
 __all__ = ["container_excursion"]
 
@@ -79,7 +80,7 @@ def container_excursion(
     deadline = None if timeout is None else time.monotonic() + timeout
     pidfd = os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number)
     try:
-        join = _describe(number, pidfd, wanted)
+        join = _describe(number, pidfd, wanted, isinstance(pid, Running) and _holds_filters(pid))
         running = start_join(
             fn,
             options,
@@ -114,7 +115,7 @@ def _no_process(pid: int, why: str) -> SetupError:
 
 
 def _describe(
-    pid: int, pidfd: int, wanted: frozenset[str] | None
+    pid: int, pidfd: int, wanted: frozenset[str] | None, filtered: bool
 ) -> tuple[int, int, int, int, int, tuple[int, ...]]:
     """What to join and become, read between opening the pidfd and a check that it still lives."""
     target = ffi.new("struct pc_target *")
@@ -154,15 +155,23 @@ def _describe(
         own = ffi.new("struct pc_target *")
         if lib.pc_look_at(os.getpid(), own) == 0:
             capabilities = tuple(own.capabilities)
-    return mask, uid, gid, _restrictions(target, mask, wanted is None), pid, capabilities
+    restrictions = lib.PC_JOIN_NO_NEW_PRIVILEGES if wanted is None else 0
+    if mask & lib.PC_NS_USER:
+        restrictions |= _filters(target, filtered)
+    return mask, uid, gid, restrictions, pid, capabilities
 
 
-def _restrictions(target: Any, mask: int, whole: bool) -> int:
-    """PC_JOIN_*: a container that host root made here may hold filters, and its visitor as well."""
-    restrictions: int = lib.PC_JOIN_NO_NEW_PRIVILEGES if whole else 0
-    # Nobody else gives out these ids.
-    made_here = FIRST_ID <= target.outer_uid <= FIRST_ID + IDS
-    if made_here and target.filters and mask & lib.PC_NS_USER:
+def _holds_filters(running: Running[Any]) -> bool:
+    plan = running._plan
+    return plan is not None and any(step.op is Op.REFUSE_SET_ID for step in plan.steps)
+
+
+def _filters(target: Any, filtered: bool) -> int:
+    """PC_JOIN_*: what host root's containers may not do, their visitors may not do either."""
+    restrictions = 0
+    # Nobody else gives out these ids, so that a bare pid is known too.
+    filtered = filtered or FIRST_ID <= target.outer_uid <= FIRST_ID + IDS
+    if filtered and target.filters:
         restrictions |= lib.PC_JOIN_REFUSE_SET_ID
         if target.filters > 1:
             restrictions |= lib.PC_JOIN_REFUSE_ATTRIBUTES

@@ -68,7 +68,7 @@ int pc_close_all_but_call(void);
 void pc_signals_of_init(void);
 void pc_init(int main_child, int say);
 int pc_join(const struct pc_request *request, struct pc_failure *failure);
-int pc_load_name_services(void);
+void pc_load_name_services(void);
 int pc_enter_user_namespace(int control);
 int pc_fork_visitor(void);
 int pc_say_ready_as_visitor(void);

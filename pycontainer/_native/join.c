@@ -6,6 +6,9 @@
 #include <fcntl.h>
 #include <linux/nsfs.h>
 #include <netdb.h>
+#ifdef __GLIBC__
+#include <nss.h>
+#endif
 #include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
@@ -113,32 +116,78 @@ int pc_join(const struct pc_request *request, struct pc_failure *failure)
     return 0;
 }
 
-/* Loads what the C library would otherwise load from the container's files at the first look-up
-   of a user or a host (CVE-2019-14271).  glibc keeps its configuration once the root directory
-   has changed; the modules that nsswitch.conf names are loaded here, by their sonames. */
-int pc_load_name_services(void)
+/* ---- what the C library would otherwise load from the container's files (CVE-2019-14271) ---- */
+
+#ifdef __GLIBC__
+enum { SERVICES = 256 };
+
+/* Those of a database's services that are here, with the actions between them. */
+static void keep_loadable(char *kept, char *services)
 {
-    char line[512];
-    struct addrinfo *found = NULL;
+    size_t used = 0;
+
+    for (char *word = strtok(services, " \t\n"); word && *word != '#'; word = strtok(NULL, " \t\n")) {
+        char name[64];
+        snprintf(name, sizeof(name), "libnss_%s.so.2", word);
+        /* Since glibc 2.34 these two need no file. */
+        const bool built_in = strcmp(word, "files") == 0 || strcmp(word, "dns") == 0;
+        if (*word != '[' && !dlopen(name, RTLD_NOW) && !built_in)
+            continue;
+        int length = snprintf(kept + used, SERVICES - used, "%s ", word);
+        if (length < 0 || (size_t)length >= SERVICES - used)
+            break;
+        used += (size_t)length;
+    }
+    kept[used] = 0;
+}
+
+/* Fixes every database to the services of this host's nsswitch.conf that can be loaded now: one
+   that cannot be, since it is not installed, would be looked for again in the container. */
+static void fix_services(void)
+{
+    static const char *const databases[] = {
+        "aliases",  "ethers", "group",     "gshadow",   "hosts", "netgroup", "networks",
+        "passwd",   "protocols", "publickey", "rpc", "services", "shadow",
+    };
+    enum { COUNT = sizeof(databases) / sizeof(databases[0]) };
+    char kept[COUNT][SERVICES] = {{0}}, line[512];
     FILE *file = fopen("/etc/nsswitch.conf", "re");
 
     while (file && fgets(line, sizeof(line), file)) {
-        char *rest = strchr(line, ':');
-        if (!rest || (strncmp(line, "passwd", 6) != 0 && strncmp(line, "group", 5) != 0 &&
-                      strncmp(line, "hosts", 5) != 0))
+        char *colon = strchr(line, ':'), *start = line + strspn(line, " \t");
+        if (!colon)
             continue;
-        for (char *word = strtok(rest + 1, " \t\n"); word; word = strtok(NULL, " \t\n")) {
-            char name[64];
-            if (*word == '[' || *word == '#')
-                break;
-            snprintf(name, sizeof(name), "libnss_%s.so.2", word);
-            (void)dlopen(name, RTLD_NOW); /* files and dns are part of the C library itself */
-        }
+        *colon = 0;
+        start[strcspn(start, " \t")] = 0;
+        for (int i = 0; i < COUNT; i++)
+            if (strcmp(start, databases[i]) == 0)
+                keep_loadable(kept[i], colon + 1);
     }
     if (file)
         fclose(file);
+    for (int i = 0; i < COUNT; i++) {
+        const char *services = kept[i][0] && kept[i][0] != '[' ? kept[i] : "files";
+        (void)__nss_configure_lookup(databases[i], services); /* of no use: one unknown to it */
+    }
+    /* dlopen()ed when a thread is cancelled, and for a name that is not ASCII. */
+    (void)dlopen("libgcc_s.so.1", RTLD_NOW);
+    (void)dlopen("libidn2.so.0", RTLD_NOW);
+}
+#endif
+
+/* Once, in the helper: its children have it. */
+void pc_load_name_services(void)
+{
+    static bool loaded;
+    struct addrinfo *found = NULL;
+
+    if (loaded)
+        return;
+    loaded = true;
+#ifdef __GLIBC__
+    fix_services();
+#endif
     (void)getpwuid(0);
     if (getaddrinfo("localhost", NULL, NULL, &found) == 0)
         freeaddrinfo(found);
-    return 0;
 }

@@ -276,7 +276,7 @@ int pc_supervise_loaded(void);
 
 /* join.c */
 int pc_join(const struct pc_request *request, struct pc_failure *failure);
-int pc_load_name_services(void);
+void pc_load_name_services(void);
 
 /* target.c */
 struct pc_target {

@@ -288,6 +288,8 @@ static int serve_order(int control)
         pc_raise_fds(fds, count) == 0) {
         for (int i = count; i < PC_FD_COUNT; i++)
             fds[i] = -1;
+        if (order.flags & PC_ORDER_JOIN)
+            pc_load_name_services(); /* here, so that only the first one waits for it */
         order.uid_map[sizeof(order.uid_map) - 1] = order.gid_map[sizeof(order.gid_map) - 1] = 0;
         if (!use_spare(&order, fds, count))
             outcome = start_child(&order, fds, false);
