@@ -103,6 +103,7 @@ int pc_enter_user_namespace(int control)
 struct mapper {
     int ready, done; /* pipe ends: unshared, mapped */
     const char *uid_map, *gid_map;
+    bool of_process_1;
     char directory[32];
 };
 
@@ -120,6 +121,10 @@ static int mapper_main(void *argument)
     error = pc_write_at(directory, "gid_map", mapper->gid_map);
     if (!error)
         error = pc_write_at(directory, "uid_map", mapper->uid_map);
+    /* This process had the number 2, and the container's first child is to have it (proc(5); the
+       file is absent without CONFIG_CHECKPOINT_RESTORE). */
+    if (!error && mapper->of_process_1)
+        pc_write_at(pc_proc, "sys/kernel/ns_last_pid", "1");
     return error;
 }
 
@@ -129,7 +134,8 @@ static int mapper_main(void *argument)
 static int lock_with_mapper(const char *uid_map, const char *gid_map)
 {
     static char stack[16384] __attribute__((aligned(16)));
-    struct mapper mapper = {.uid_map = uid_map, .gid_map = gid_map};
+    struct mapper mapper = {
+        .uid_map = uid_map, .gid_map = gid_map, .of_process_1 = getpid() == 1};
     int pipe_fds[2], status, error = 0;
     ssize_t length = readlinkat(pc_proc, "self", mapper.directory, sizeof(mapper.directory) - 1);
     if (length < 0)

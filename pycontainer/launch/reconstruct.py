@@ -85,6 +85,10 @@ def load_payload(
             __import__(name)
         except Exception:  # fn may be prepared for it: try: import x, except ImportError: ...
             pass
+    if "_socket" in sys.modules:
+        # Every host name given to a socket as a str is encoded with it (encoding_info() in
+        # Modules/socketmodule.c), "127.0.0.1" too, and it is imported only then.
+        import encodings.idna  # noqa: F401
     return fn, populate, allow, extra
 
 

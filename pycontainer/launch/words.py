@@ -124,6 +124,11 @@ def import_note(error: BaseException) -> None:
             "the container has no such module: add host_python() to its mounts, import it outside "
             "the function, or name it in preload="
         )
+    elif isinstance(error, LookupError) and str(error).startswith("unknown encoding: "):
+        error.add_note(
+            "an encoding is a module of Python's that is loaded when it is first used: add "
+            "host_python() to the mounts, or name it in preload=, as in 'encodings.cp1252'"
+        )
 
 
 def read_only_note(error: BaseException, plan: Plan) -> None:
