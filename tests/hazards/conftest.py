@@ -89,3 +89,94 @@ def interpreter_intact():
     before = look()
     yield
     assert look() == before
+
+
+def attack() -> tuple[int, list[str]]:
+    """In a container: try to take over every process that appears, until /tmp/stop is there.
+
+    Returns how many there were, and what worked.
+    """
+    import ctypes
+    import os
+    import time
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    seize, pidfd_getfd = 0x4206, 438
+    buffer = ctypes.create_string_buffer(64)
+    vector = (ctypes.c_void_p * 2)(ctypes.addressof(buffer), 64)
+
+    def opened(path, flags):
+        os.close(os.open(path, flags))
+        return True
+
+    def seized(pid):
+        return libc.ptrace(seize, pid, None, None) == 0
+
+    def read_memory(pid):
+        # Any address tells: EFAULT comes after the permission.
+        return libc.process_vm_readv(pid, vector, 1, vector, 1, 0) >= 0 or ctypes.get_errno() == 14
+
+    def written_memory(pid):
+        return libc.process_vm_writev(pid, vector, 1, vector, 1, 0) >= 0 or ctypes.get_errno() == 14
+
+    def taken_descriptor(pid):
+        pidfd = os.pidfd_open(pid)
+        taken = [libc.syscall(pidfd_getfd, pidfd, fd, 0) for fd in range(8)]
+        os.close(pidfd)
+        return any(fd >= 0 for fd in taken)
+
+    attempts = {
+        "exe to write": lambda pid: opened(f"/proc/{pid}/exe", os.O_WRONLY),
+        "exe to read": lambda pid: opened(f"/proc/{pid}/exe", os.O_RDONLY),
+        "exe by path": lambda pid: opened(f"/proc/{pid}/exe", os.O_PATH),
+        "exe's name": lambda pid: os.readlink(f"/proc/{pid}/exe"),
+        "mode of exe": lambda pid: os.chmod(f"/proc/{pid}/exe", 0o755) is None,
+        "mem to write": lambda pid: opened(f"/proc/{pid}/mem", os.O_RDWR),
+        "mem to read": lambda pid: opened(f"/proc/{pid}/mem", os.O_RDONLY),
+        "maps": lambda pid: open(f"/proc/{pid}/maps").read(),
+        "auxv": lambda pid: open(f"/proc/{pid}/auxv", "rb").read(),
+        "environ": lambda pid: open(f"/proc/{pid}/environ").read(),
+        "fd": lambda pid: [os.stat(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")],
+        "fd 0": lambda pid: opened(f"/proc/{pid}/fd/0", os.O_RDONLY),
+        "fd 3's name": lambda pid: os.readlink(f"/proc/{pid}/fd/3"),
+        "fd 5 and up": lambda pid: os.listdir(f"/proc/{pid}/fd/5/.."),
+        "root": lambda pid: os.listdir(f"/proc/{pid}/root/"),
+        "cwd": lambda pid: os.listdir(f"/proc/{pid}/cwd/"),
+        "process_vm_readv": read_memory,
+        "process_vm_writev": written_memory,
+        "pidfd_getfd": taken_descriptor,
+        "ptrace": seized,
+    }
+    known = {name for name in os.listdir("/proc") if name.isdigit()}
+    seen, worked = set(), set()
+    with open("/tmp/ready", "w"):
+        pass
+    deadline = time.monotonic() + 15
+    while not os.path.exists("/tmp/stop") and time.monotonic() < deadline:
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or name in known:
+                continue
+            for what, attempt in attempts.items():
+                try:
+                    if attempt(int(name)):
+                        worked.add(what)
+                    seen.add(name)
+                except OSError as error:
+                    # ENOENT and ESRCH: it has ended.
+                    if error.errno not in (2, 3):
+                        seen.add(name)
+        try:  # a tracer holds up whoever waits for the process
+            while os.waitpid(-1, os.WNOHANG | 0x40000000)[0]:
+                pass
+        except ChildProcessError:
+            pass
+    return len(seen), sorted(worked)
+
+
+@pytest.fixture
+def attacker() -> Callable[[], tuple[int, list[str]]]:
+    """A hostile function of a container; its excursions end it by making /tmp/stop."""
+    import ctypes
+
+    assert ctypes  # loaded in the caller, so that it is loaded in the container
+    return attack

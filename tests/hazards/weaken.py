@@ -28,6 +28,13 @@ START = "pycontainer/launch/start.py"
 STDIO = "pycontainer/launch/stdio.py"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
 
+# The last of the two, after the changes of ids that take the flag away too.
+DUMPABLE = (
+    "    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)\n"
+    "        return failure->error = errno;\n    failure->stage = PC_STAGE_TIE;\n",
+    "    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);\n    failure->stage = PC_STAGE_TIE;\n",
+)
+
 # Row (and a letter where a row has several walls): file, what stands there, what it becomes;
 # three more of these where two walls hold the same thing.
 WEAKENINGS: dict[str, tuple[str, ...]] = {
@@ -94,6 +101,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         '    fork = options.start_method == "fork"\n',
         "    fork = True\n",
     ),
+    # A joiner that others may look into.
+    "8": (JOIN_C, *DUMPABLE),
     # The child leaves through the caller's frames.
     "9": (
         CHILD,
@@ -124,6 +133,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "            supervisor = ctypes.PyDLL(None).syscall("
         "56 if platform.machine() == 'x86_64' else 220, 17, 0, 0, 0, 0)\n",
     ),
+    "11": (JOIN_C, *DUMPABLE),
 }
 
 
