@@ -419,6 +419,8 @@ static int bind_console(const struct pc_step *step, const char *target, int *at)
 
 /* ---- entries ---- */
 
+#define UMASK 022u /* of every child, see clone.c */
+
 static int make_directory(const char *path, uint32_t mode)
 {
     const char *name;
@@ -435,8 +437,8 @@ static int make_directory(const char *path, uint32_t mode)
         if (!S_ISDIR(status.st_mode))
             return ENOTDIR;
     }
-    /* Sticky and set-gid bits, which mkdir() leaves to the umask and the file system. */
-    if ((mode & ~0777u) && fchmodat(parent, name, mode, 0) != 0)
+    /* Sticky and set-gid bits, which mkdir() leaves to the file system, and what the umask cut. */
+    if ((mode & (~0777u | UMASK)) && fchmodat(parent, name, mode, 0) != 0)
         return errno;
     return 0;
 }
@@ -460,6 +462,8 @@ static int write_file(const char *path, const char *content, size_t length, uint
             length -= (size_t)written;
         }
     }
+    if (!error && (mode & UMASK) && fchmod(fd, mode) != 0)
+        error = errno;
     close(fd);
     return error;
 }
