@@ -134,6 +134,18 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "56 if platform.machine() == 'x86_64' else 220, 17, 0, 0, 0, 0)\n",
     ),
     "11": (JOIN_C, *DUMPABLE),
+    # Imports and name services with the container's eyes.
+    "12": (
+        CHILD,
+        "    sys.meta_path, sys.path_hooks, sys.path = [_NoImports], [], []\n",
+        "",
+    ),
+    "12b": (SERVER_C, "            pc_load_name_services();", "            "),
+    "12c": (
+        JOIN_C,
+        "        (void)__nss_configure_lookup(databases[i], services);",
+        "        (void)services;",
+    ),
 }
 
 
