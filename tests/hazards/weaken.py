@@ -18,6 +18,7 @@ TREE = HERE.parents[1]
 CHILD = "pycontainer/launch/child.py"
 CHILD_C = "pycontainer/_native/child.c"
 DISPATCH = "pycontainer/launch/dispatch.py"
+EXCURSION = "pycontainer/excursion.py"
 EXCHANGE = "pycontainer/launch/exchange.py"
 IDENTITY_C = "pycontainer/_native/identity.c"
 JOIN_C = "pycontainer/_native/join.c"
@@ -134,6 +135,30 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "56 if platform.machine() == 'x86_64' else 220, 17, 0, 0, 0, 0)\n",
     ),
     "11": (JOIN_C, *DUMPABLE),
+    # The lock's maps through whatever lies at /proc by then.
+    "13": (
+        IDENTITY_C,
+        "    if (mapper)\n        return lock_with_mapper",
+        '    pc_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);\n'
+        "    if (mapper)\n        return lock_with_mapper",
+    ),
+    # A process by its number.
+    "15": (
+        EXCURSION,
+        "pidfd = os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number)",
+        "pidfd = _open(number)",
+    ),
+    "15b": (
+        EXCURSION,
+        "        running = start_join(\n",
+        "        os.close(pidfd)\n        pidfd = os.pidfd_open(number)\n"
+        "        running = start_join(\n",
+    ),
+    "15c": (
+        EXCHANGE,
+        "signal.pidfd_send_signal(self._visitor if visiting else self.pidfd, number)",
+        "os.kill(self.pid + visiting, number)",
+    ),
     # Imports and name services with the container's eyes.
     "12": (
         CHILD,
