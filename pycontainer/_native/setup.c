@@ -507,6 +507,7 @@ static int root_tmpfs(const char *size, uint32_t mode)
 static int root_directory(const struct pc_step *step, const char *source)
 {
     struct mount_attr attributes = kernel_attributes(step->number[0]);
+    struct stat status;
     int tree, error = 0;
 
     if (step->flags & PC_STEP_TREE)
@@ -518,6 +519,9 @@ static int root_directory(const struct pc_step *step, const char *source)
         if (attributes.attr_set && sys_mount_setattr(tree, AT_RECURSIVE, &attributes) != 0)
             error = errno;
     }
+    /* The kernel's own answer to a file that is to be a root is EINVAL. */
+    if (!error && fstat(tree, &status) == 0 && !S_ISDIR(status.st_mode))
+        error = ENOTDIR;
     return error ? error : take_root(tree);
 }
 

@@ -192,9 +192,7 @@ def _kernel_masks(container: Container) -> list[Step]:
     ]
     if "/proc" not in places:  # the default one, or a bind of the host's
         places.append("/proc")
-    attributes = int(
-        MountAttr.READ_ONLY | MountAttr.NO_SUID | MountAttr.NO_DEV | MountAttr.NO_EXEC
-    )
+    attributes = int(MountAttr.READ_ONLY | MountAttr.NO_SUID | MountAttr.NO_DEV | MountAttr.NO_EXEC)
     flags = int(StepFlag.INSIDE | StepFlag.OPTIONAL | StepFlag.OPTIONAL_TARGET)
     return [
         Step(Op.BIND, path, path, flags=flags, numbers=(attributes,))
@@ -275,19 +273,36 @@ class _Ground:
         target = overlay.target
         flags = _CREATE_TARGET if self._reach(target) else 0
         attributes = (_NO_SUID | _NO_DEV,)
-        layers = [f"lowerdir={':'.join(overlay.lower)}"]
         if overlay.upper is None:
-            # The overlay is laid over the very tmpfs that takes its changes.
+            # The overlay is laid over the very tmpfs that takes its changes.  Its layers are binds
+            # there, so that they can be idmapped and their names may be as long as they are.
             size = (f"size={TMPFS_SIZE}", "mode=755")
+            lower = [f"lower{number}" for number in range(len(overlay.lower))]
             self.steps += (
                 Step(Op.MOUNT, target, "tmpfs", size, flags=flags, numbers=attributes),
                 Step(Op.MAKE_DIRECTORY, f"{target}/upper", mode=0o755),
                 Step(Op.MAKE_DIRECTORY, f"{target}/work", mode=0o755),
+                *(
+                    Step(
+                        Op.BIND,
+                        f"{target}/{name}",
+                        source,
+                        flags=_CREATE_TARGET,
+                        numbers=(_READ_ONLY | _NO_SUID | _NO_DEV,),
+                    )
+                    for name, source in zip(lower, overlay.lower, strict=True)
+                ),
             )
             flags = 0
-            layers += ["upperdir=upper", "workdir=work"]
+            layers = [f"lowerdir={':'.join(lower)}", "upperdir=upper", "workdir=work"]
         else:
-            layers += [f"upperdir={overlay.upper}", f"workdir={overlay.work}"]
+            # The kernel wants both of these on one mount (ovl_get_workdir() in
+            # fs/overlayfs/super.c), which two binds are not.
+            layers = [
+                f"lowerdir={':'.join(overlay.lower)}",
+                f"upperdir={overlay.upper}",
+                f"workdir={overlay.work}",
+            ]
         if userxattr:
             # trusted.* attributes are beyond a user namespace (overlayfs.rst, "userxattr").
             layers.append("userxattr")

@@ -389,11 +389,13 @@ def test_overlay_temporary():
         Step(Op.MOUNT, "/a/o", "tmpfs", ("size=10%", "mode=755"), flags=CREATE, numbers=attributes),
         Step(Op.MAKE_DIRECTORY, "/a/o/upper", mode=0o755),
         Step(Op.MAKE_DIRECTORY, "/a/o/work", mode=0o755),
+        Step(Op.BIND, "/a/o/lower0", "/x", flags=CREATE, numbers=(RO | NOSUID | NODEV,)),
+        Step(Op.BIND, "/a/o/lower1", "/y", flags=CREATE, numbers=(RO | NOSUID | NODEV,)),
         Step(
             Op.MOUNT,
             "/a/o",
             "overlay",
-            ("lowerdir=/x:/y", "upperdir=upper", "workdir=work", "userxattr"),
+            ("lowerdir=lower0:lower1", "upperdir=upper", "workdir=work", "userxattr"),
             numbers=attributes,
         ),
     ]

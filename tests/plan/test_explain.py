@@ -89,7 +89,8 @@ def test_explain_rootfs_and_overlay():
     assert "mount tmpfs at /tmp (size=10%, mode=1777, nosuid, nodev), if there is such a place" in (
         text
     )
-    assert "mount overlay at /x (lowerdir=/x, upperdir=upper, workdir=work, userxattr, " in text
+    assert "bind /x read-only at /x/lower0" in text
+    assert "mount overlay at /x (lowerdir=lower0, upperdir=upper, workdir=work, userxattr, " in text
     assert "give up every capability" in text
 
 
