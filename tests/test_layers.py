@@ -1,0 +1,144 @@
+"""The layers import one way, and the package's table of names is true."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pycontainer
+
+ROOT = Path(pycontainer.__file__).resolve().parent
+
+# Each may import those before it.  ``calls`` and ``excursion`` are the front doors.
+LAYERS = ["errors", "declare", "plan", "_native", "host", "launch", "calls", "excursion"]
+
+
+def layer_of(path: Path) -> str:
+    first = path.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+def sources() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def for_types_only(tree: ast.Module) -> set[ast.AST]:
+    """Whatever stands under ``if TYPE_CHECKING:``."""
+    return {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+
+
+def imported_layers(path: Path) -> Iterator[str]:
+    """The layers that a file imports at run time, wherever in it the import stands."""
+    tree = ast.parse(path.read_text())
+    excused = for_types_only(tree)
+    package = ["pycontainer", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(tree):
+        if node in excused:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("pycontainer."):
+                    yield alias.name.split(".")[1]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            full = [*base, *(node.module.split(".") if node.module else [])]
+            if full[:1] != ["pycontainer"]:
+                continue
+            if len(full) > 1:
+                yield full[1]
+            else:
+                yield from (alias.name for alias in node.names if alias.name != "__file__")
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    layer = layer_of(path)
+    assert layer in LAYERS
+    allowed = set(LAYERS[: LAYERS.index(layer) + 1])
+    # CommandError is raised by a result's check_returncode(), and errors name results in types.
+    assert set(imported_layers(path)) <= allowed
+
+
+def test_one_module_imports_the_compiled_helper():
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources()
+        if "_helper" in path.read_text() and "import" in path.read_text()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("_helper")
+    }
+    assert importers == {"_native/__init__.py"}
+
+
+def test_declarations_and_plans_need_no_compiled_helper():
+    script = (
+        "import sys; sys.modules['pycontainer._native._helper'] = None; import pycontainer as pc; "
+        "print(len(pc.explain(pc.Container([pc.tmpfs('/x')]))) > 100)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_import_is_light():
+    script = (
+        "import sys; import pycontainer; "
+        "print([n for n in ('attr', 'cloudpickle', '_cffi_backend', 'typing') if n in sys.modules])"
+    )
+    script = f"import sys; sys.path.insert(0, {str(ROOT.parent)!r}); {script}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_every_public_name_resolves():
+    for name in pycontainer.__all__:
+        assert getattr(pycontainer, name) is not None
+        assert name in dir(pycontainer)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = pycontainer.nonsense
+
+
+def test_names_for_types_are_the_names_at_run_time():
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    for_types = {
+        alias.name: node.module
+        for node in for_types_only(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert for_types == pycontainer._HOME
+    assert sorted(for_types) == sorted(pycontainer.__all__)
+    for name, home in for_types.items():
+        module = importlib.import_module(f"pycontainer.{home}")
+        assert getattr(module, name) is getattr(pycontainer, name)
+
+
+DESIGNED = """
+call_with_container run_container start_container container_excursion Container extend explain
+bind tmpfs overlay device proc sysfs devpts mqueue Mount directory file symlink
+host_python host_system host_network NAMESPACES Running Completed ExitStatus Usage Verdict
+user_namespace_supported unprivileged_user_namespace_supported setgroups_supported diagnose
+ContainerError SetupError PayloadError ContainerExitError ContainerTimeoutError CommandError
+RemoteError ResultError HelperError PIPE DEVNULL STDOUT
+"""
+
+
+def test_public_names_of_the_design():
+    assert set(pycontainer.__all__) >= set(DESIGNED.split())
