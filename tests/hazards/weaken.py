@@ -142,6 +142,23 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         '    pc_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);\n'
         "    if (mapper)\n        return lock_with_mapper",
     ),
+    # A join that leaves something out: a namespace, capabilities, groups, filters.
+    "14": (
+        JOIN_C,
+        "    uint32_t namespaces = request->join_namespaces;\n",
+        "    uint32_t namespaces = request->join_namespaces & ~(uint32_t)PC_NS_CGROUP;\n",
+    ),
+    "14b": (
+        JOIN_C,
+        "(error = pc_set_capabilities(request->join_capabilities)) != 0",
+        "(error = 0) != 0",
+    ),
+    "14c": (JOIN_C, "(request->join_no_new_privileges & PC_JOIN_REFUSE_SET_ID) &&", "0 &&"),
+    "14d": (
+        JOIN_C,
+        "    if (request->join_uid != UINT32_MAX) {\n",
+        "    if (request->join_uid == UINT32_MAX) {\n",
+    ),
     # A process by its number.
     "15": (
         EXCURSION,
