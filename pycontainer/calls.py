@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Unpack, overload
 from attrs import evolve
 
 from .declare.container import Container, ContainerOptions, Mounts, to_container
-from .errors import ContainerTimeoutError
+from .errors import ContainerExitError, ContainerTimeoutError, PayloadError
 from .launch.results import Completed
 from .launch.running import Running
 from .launch.signals import relaying
@@ -151,6 +151,8 @@ def run_container(
         completed = evolve(
             completed, stdout=_text(completed.stdout), stderr=_text(completed.stderr)
         )
+        if isinstance(completed.exception, ContainerExitError):
+            completed.exception.completed = completed
     return completed
 
 
@@ -243,6 +245,8 @@ def _run(
     timeout: float | None,
     signals: Iterable[int],
 ) -> Completed[Any]:
+    if fn is None:
+        raise PayloadError("fn must be a function, not None; start_container() needs none")
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         running = start(container, fn, options, lambda: Stdio(*streams), deadline, quiet=True)

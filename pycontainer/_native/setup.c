@@ -195,8 +195,15 @@ static int attach(int tree, const char *target, bool fresh)
         if (fd < 0)
             return errno;
         if (sys_move_mount(tree, EMPTY, fd, EMPTY,
-                           MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+                           MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
+            struct stat mount, place;
             error = errno;
+            /* A directory and something that is none: mount(2) says ENOTDIR, move_mount(2) EINVAL,
+               which may mean many a thing. */
+            if (error == EINVAL && fstat(tree, &mount) == 0 && fstat(fd, &place) == 0 &&
+                S_ISDIR(mount.st_mode) != S_ISDIR(place.st_mode))
+                error = ENOTDIR;
+        }
         close(fd);
     }
     /* What lies below the new mount is another directory now. */

@@ -27,7 +27,7 @@ from .exchange import Exchange
 from .output import Output
 from .results import Completed, ExitStatus, Usage, verdict_of
 from .stdio import Stdio
-from .words import import_note, read_only_note
+from .words import import_note, read_only_note, stderr_note
 
 __all__ = ["Running"]
 
@@ -174,6 +174,10 @@ class Running(Generic[T]):
         self._completed = evolve(
             self._completed, stdout=output.text("stdout"), stderr=output.text("stderr")
         )
+        error = self._completed.exception
+        if isinstance(error, ContainerExitError):
+            error.completed = self._completed
+            stderr_note(error, self._completed.stderr)
         return self._completed
 
     def _pump(

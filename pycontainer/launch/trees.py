@@ -17,6 +17,7 @@ from .._native import lib
 from ..errors import SetupError
 from ..plan.steps import MountAttr, Op, Step, StepFlag
 from .identity import Identity
+from .words import step_failure
 
 __all__ = ["send_trees"]
 
@@ -65,7 +66,7 @@ def _open(step: Step, namespace: int) -> int:
     if namespace >= 0 and -fd in (errno.EINVAL, errno.EPERM):
         # EINVAL: the file system, or one below it, cannot be idmapped (mount_setattr(2)).
         return _open_one_by_one(step, source, recursive, attributes, namespace)
-    raise SetupError(-fd, None, source, step.describe())
+    raise step_failure(step, -fd, lib.PC_AT_SOURCE)
 
 
 def _try(path: str, recursive: bool, attributes: int, namespace: int) -> int:

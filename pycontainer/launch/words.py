@@ -13,9 +13,18 @@ from ..plan.compile import Plan
 from ..plan.steps import MountAttr, Op, Step
 from .codec.decode import decode_value
 from .codec.raised import decode_exception
+from .codec.text import printable
 from .protocol import FAILURE
 
-__all__ = ["clone_failure", "load_error", "setup_failure"]
+__all__ = [
+    "clone_failure",
+    "import_note",
+    "load_error",
+    "read_only_note",
+    "setup_failure",
+    "stderr_note",
+    "step_failure",
+]
 
 _STAGES = {
     lib.PC_STAGE_START: "arrange the child's descriptors",
@@ -53,7 +62,15 @@ def setup_failure(body: bytes, plan: Plan | None) -> ContainerError:
                 "A process that made itself non-dumpable can be joined by root alone."
             )
         return failure
-    step = plan.steps[index]
+    return step_failure(plan.steps[index], error, at)
+
+
+def step_failure(step: Step, error: int, at: int) -> SetupError:
+    """The error for a step that the kernel refused, with what to do about it.
+
+    Arguments:
+        at: whether it was the source (PC_AT_SOURCE) or the target that was refused.
+    """
     failure = SetupError(error, *_words(step, error, at), step.describe())
     note = _note(step, error, at)
     if note:
@@ -85,6 +102,10 @@ def _note(step: Step, error: int, at: int) -> str:
         return f"cwd={step.path!r} is not a directory of the container"
     if error == errno.ENOTDIR and step.op is Op.BIND and target:
         return f"{step.other} and {step.path} must both be directories, or neither"
+    if error == errno.ENOTDIR and step.op is Op.MOUNT and target:
+        return f"{step.path} is no directory, and a file system can only be mounted on one"
+    if error == errno.ENOTDIR and step.op is Op.ROOT_DIRECTORY:
+        return f"rootfs={step.path!r} must be a directory; an image has to be unpacked or mounted"
     if error == errno.EXDEV:
         return f"{step.path} leads through a link or bind onto the host, where nothing is created"
     if error == errno.EPERM and step.op is Op.MOUNT and step.other == "proc":
@@ -152,3 +173,18 @@ def read_only_note(error: BaseException, plan: Plan) -> None:
             f"{found.path} is a read-only bind of {found.other}: bind it with writable=True, or "
             "use overlay() to keep the writes in the container"
         )
+
+
+_LAST_WORDS = 1000  # bytes of stderr that an error shows
+
+
+def stderr_note(error: BaseException, stderr: bytes | None) -> None:
+    """What a container that gave no value wrote last, where that was captured."""
+    if not stderr or not stderr.strip():
+        return
+    last = stderr[-_LAST_WORDS:]
+    if len(last) < len(stderr):
+        last = last.partition(b"\n")[2] or last
+    # Whoever runs inside chooses these bytes: they must not reach a terminal as they are.
+    words = printable(last.decode("utf-8", "backslashreplace").rstrip("\n"))
+    error.add_note(f"the last of its stderr:\n{words}")

@@ -8,6 +8,7 @@ import os
 import stat
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -208,7 +209,7 @@ def test_console_is_the_terminal_of_stdin(is_root):
     primary, secondary = os.openpty()
     # A terminal belongs to whoever opened it, and devpts cannot be idmapped: for the container of
     # host root it is somebody else's, but for the descriptor that it was given.
-    options = {"host_uid_start": os.geteuid()} if is_root else {}
+    options: Any = {"host_uid_start": os.geteuid()} if is_root else {}
     try:
 
         def fn():

@@ -8,6 +8,7 @@ import os
 import pwd
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,7 +218,7 @@ def test_capabilities_reach_a_program():
             ["/bin/sh", "-c", f"{shell} </proc/self/status"], capture_output=True, check=False
         ).stdout
 
-    options = {"guest_uid": 42, "guest_gid": 42, "capabilities": {"CAP_KILL"}}
+    options: Any = {"guest_uid": 42, "guest_gid": 42, "capabilities": {"CAP_KILL"}}
     found = call_with_container([host_system()], fn, preload=["subprocess"], **options)
     assert int(found, 16) == 1 << 5
 
