@@ -14,6 +14,7 @@ from attrs import evolve
 from .checks import Problems, parents
 from .entries import Directory, File, Symlink
 from .mounts import Mount, Overlay
+from .part import Part
 
 __all__ = ["Item", "arrange", "check_arrangement"]
 
@@ -30,7 +31,7 @@ _KERNEL_PLACES = {"/proc": "pid", "/sys": "net", "/dev/pts": "mnt"}
 """Default mounts in which nothing can be made, and the namespaces with which they are there."""
 
 
-def arrange(mounts: Iterable[Item | Iterable[Item]]) -> tuple[Item, ...]:
+def arrange(mounts: Iterable[Part | Iterable[Part]]) -> tuple[Item, ...]:
     """*mounts* flattened one level, each once.
 
     What comes from a collection is ready-made and yields: to what is given later for the same

@@ -26,10 +26,11 @@ from .checks import (
     text_of,
 )
 from .namespaces import NAMESPACES, check_namespaces, namespace_names
+from .part import Part
 
 __all__ = ["Container", "ContainerOptions", "Environment", "extend", "to_container"]
 
-Mounts: TypeAlias = "Iterable[Item | Iterable[Item]]"
+Mounts: TypeAlias = "Iterable[Part | Iterable[Part]]"
 """What the front doors take: mounts and entries, and collections of them (one level deep)."""
 
 HOSTNAME_MAX = 64
@@ -199,7 +200,7 @@ class ContainerOptions(ContainerChanges, total=False):
 def extend(
     container: Container,
     /,
-    *mounts: Item | Iterable[Item],
+    *mounts: Part | Iterable[Part],
     env: Mapping[str, StrPath] = _NO_VARIABLES,
     **changes: Unpack[ContainerChanges],
 ) -> Container:

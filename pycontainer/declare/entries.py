@@ -20,6 +20,7 @@ from .checks import (
     refuse,
     text_of,
 )
+from .part import Part
 
 __all__ = ["Directory", "Entry", "File", "Symlink", "directory", "file", "symlink"]
 
@@ -34,7 +35,7 @@ def _length(content: Any) -> str:
 
 
 @frozen(cache_hash=True)
-class Directory:
+class Directory(Part):
     """A directory to make; see ``directory``."""
 
     path: str = field(converter=guest_path)
@@ -48,7 +49,7 @@ class Directory:
 
 
 @frozen(cache_hash=True)
-class File:
+class File(Part):
     """A file to write; see ``file``.  ``content`` is kept as bytes and not shown by ``repr``."""
 
     path: str = field(converter=guest_path)
@@ -67,7 +68,7 @@ class File:
 
 
 @frozen(cache_hash=True)
-class Symlink:
+class Symlink(Part):
     """A symbolic link to make; see ``symlink``."""
 
     path: str = field(converter=guest_path)

@@ -23,6 +23,7 @@ from .checks import (
     host_path,
     refuse,
 )
+from .part import Part
 
 __all__ = [
     "AnyMount",
@@ -56,7 +57,7 @@ def _source_of(source: StrPath | None) -> str | None:
 
 
 @frozen(cache_hash=True)
-class Mount:
+class Mount(Part):
     """One mount, spelled out.  The functions of this module make the usual ones.
 
     Attributes:
@@ -155,7 +156,7 @@ def _layers_of(lower: StrPath | Iterable[StrPath]) -> tuple[str, ...]:
 
 
 @frozen(cache_hash=True)
-class Overlay:
+class Overlay(Part):
     """Directories of the host laid over each other; see ``overlay``.
 
     Attributes:
