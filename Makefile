@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | format | clean
+# make demo | test | weakened | bench | lint | format | clean
 #
 # PYTHON picks the interpreter (3.11 or newer), VENV where its packages go, PYTEST_ARGS what
 # pytest is told:  make test PYTHON=python3.12 PYTEST_ARGS="-n 2 tests/host"
@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := setup.py setup.cfg pyproject.toml _build_ffi.py \
 	$(shell find pycontainer -name '*.py' -o -name '*.[ch]' ! -name '_helper.c')
 
-.PHONY: demo test bench lint format check clean
+.PHONY: demo test weakened bench lint format check clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -22,6 +22,10 @@ demo: $(VENV)/installed
 # the sources in place of the installed package.
 test: $(VENV)/installed-dev
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# Takes down one wall after the other and wants the tests to fail.  Minutes.
+weakened: $(VENV)/installed-dev
+	PYCONTAINER_WEAKENED=1 $(BIN)/pytest tests/hazards/test_weakened.py $(PYTEST_ARGS)
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/run.py

@@ -15,19 +15,31 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[1]
+ATTRIBUTES_C = "pycontainer/_native/attributes.c"
+CALLER_C = "pycontainer/_native/caller.c"
 CHILD = "pycontainer/launch/child.py"
 CHILD_C = "pycontainer/_native/child.c"
+COMPILE = "pycontainer/plan/compile.py"
+DIAGNOSE = "pycontainer/host/diagnose.py"
 DISPATCH = "pycontainer/launch/dispatch.py"
 EXCURSION = "pycontainer/excursion.py"
 EXCHANGE = "pycontainer/launch/exchange.py"
+FORKSERVER = "pycontainer/launch/forkserver.py"
+IDENTITY = "pycontainer/launch/identity.py"
 IDENTITY_C = "pycontainer/_native/identity.c"
 JOIN_C = "pycontainer/_native/join.c"
 REQUEST_C = "pycontainer/_native/request.c"
+RUNNING = "pycontainer/launch/running.py"
 SERVER_C = "pycontainer/_native/server.c"
 SETUP_C = "pycontainer/_native/setup.c"
 START = "pycontainer/launch/start.py"
 STDIO = "pycontainer/launch/stdio.py"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
+TRANSPORT = "pycontainer/launch/codec/transport.py"
+
+# x86-64 has the older calls too, and some C libraries use them.
+NO_CHMOD = (IDENTITY_C, "        MODE_RULE(__NR_chmod, 1),\n", "")
+NO_MKNOD = (IDENTITY_C, "        MODE_RULE(__NR_mknod, 1),\n", "")
 
 # The last of the two, after the changes of ids that take the flag away too.
 DUMPABLE = (
@@ -188,7 +200,120 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "        (void)__nss_configure_lookup(databases[i], services);",
         "        (void)services;",
     ),
+    # What the container says that it may not say: a pickle, a memfd that it can still change, a
+    # failure after the start.
+    "16": (RUNNING, 'if self._returns != "pickle":', "if False:"),
+    "16b": (TRANSPORT, "if seals & _SEALS != _SEALS:", "if False:"),
+    "16c": (EXCHANGE, "elif not self.ready and kind in _BEFORE", "elif kind in _BEFORE"),
+    # Too much, and a result that is still on its way when the end is seen.
+    "17": (TRANSPORT, "        if size > limit:", "        if False:"),
+    "17b": (EXCHANGE, "for _ in range(64):", "for _ in range(0):"),
+    # Both ties to the caller: the helper's, and the kernel's to the helper.
+    "18": (
+        SERVER_C,
+        "        kill(server.children[i].pid, SIGKILL); /* not",
+        "        continue; /* not",
+        CHILD_C,
+        "    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)\n        return errno;\n"
+        "    if (poll",
+        "    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0)\n        return errno;\n    if (poll",
+    ),
+    # Process 1 without a handler, and an init that waits for its main child alone.
+    "19": (CHILD_C, "{SIGTERM, SIGHUP, SIGQUIT, ", "{SIGHUP, SIGQUIT, "),
+    "19b": (
+        CHILD_C,
+        "            while ((pid = waitpid(-1, &status, WNOHANG)) > 0)\n                if",
+        "            while ((pid = waitpid(main_child, &status, WNOHANG)) > 0)\n                if",
+    ),
+    "20": (CHILD_C, "    sigprocmask(SIG_SETMASK, &none, NULL);\n", ""),
+    "20b": (CHILD_C, "    default_internal_signals();\n", ""),
+    "20c": (SERVER_C, "    pc_default_signals();", "    "),
+    "21": (COMPILE, 'if "user" in names and container.lock_mounts:', "if False:"),
+    # The uppermost mount alone: of host root's sources, and of everybody else's.
+    "23": (
+        CALLER_C,
+        'fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0),',
+        'fd, "", AT_EMPTY_PATH,',
+        SETUP_C,
+        "sys_mount_setattr(tree, recursive ? AT_RECURSIVE : 0, &attributes) != 0)",
+        "sys_mount_setattr(tree, 0, &attributes) != 0)",
+    ),
+    # Flags that are not asked for are cleared, as the old remount does.
+    "24": (
+        ATTRIBUTES_C,
+        "    *clear = 0;\n",
+        "    *clear = flags & PC_MOUNT_NO_EXEC ? 0 : MOUNT_ATTR_NOEXEC;\n"
+        "    *clear |= flags & PC_MOUNT_NO_DEV ? 0 : MOUNT_ATTR_NODEV;\n"
+        "    *clear |= flags & PC_MOUNT_NO_SUID ? 0 : MOUNT_ATTR_NOSUID;\n",
+    ),
+    "25": (
+        CALLER_C,
+        "attributes = {.propagation = MS_PRIVATE};",
+        "attributes = {0};",
+        SETUP_C,
+        "MS_REC | MS_PRIVATE, NULL)",
+        "MS_REC | MS_SLAVE, NULL)",
+    ),
+    # The masks where uid 0 is the host's own, and the map that keeps its files its own.
+    "26": (COMPILE, 'if "user" in container.namespaces and start != 0:', "if True:"),
+    "26b": (IDENTITY, '_mount_map(guests[0]) if idmapped else "",', '"",'),
+    # Root's groups: dropped by the helper, and again by the child.
+    "28": (
+        SERVER_C,
+        "    (void)!syscall(SYS_setgroups, 0, NULL);",
+        "    ",
+        IDENTITY_C,
+        "    if (syscall(SYS_setgroups, 0, NULL) != 0) {\n",
+        "    if (false) {\n",
+    ),
+    # An ordinary user's, which nobody reports.
+    "28b": (
+        ACCOUNTS,
+        "def residual_groups(",
+        "def residual_groups(*_):\n    return []\n\n\ndef _(",
+    ),
+    # The ways to a set-id file, one by one.
+    "31": (IDENTITY_C, "        MODE_RULE(__NR_fchmodat, 2),\n", "", *NO_CHMOD),
+    "31b": (IDENTITY_C, "        MODE_RULE(__NR_fchmodat2, 2),\n", ""),
+    "31c": (IDENTITY_C, "        OPEN_RULE(__NR_openat, 2, 3),\n", ""),
+    "31d": (IDENTITY_C, "        ERRNO_RULE(__NR_openat2, ENOSYS),\n", ""),
+    "31e": (IDENTITY_C, "        MODE_RULE(__NR_mknodat, 2),\n", "", *NO_MKNOD),
+    "31f": (IDENTITY_C, "        ERRNO_RULE(__NR_fsopen, EPERM),\n", ""),
+    "31g": (IDENTITY_C, "        ERRNO_RULE(__NR_io_uring_setup, ENOSYS),\n", ""),
+    "31h": (
+        IDENTITY_C,
+        "    data[0].effective &= ~setfcap;\n    data[0].permitted &= ~setfcap;\n",
+        "    data[0].effective &= ~0u;\n",
+    ),
+    "31i": (IDENTITY_C, "return attributes ? refuse_attributes() : 0;", "return 0 & attributes;"),
+    "31j": (IDENTITY_C, "        MODE_RULE(__NR_fchmod, 1),\n", ""),
+    "34": (
+        IDENTITY_C,
+        "    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0)\n",
+        "    if (true)\n",
+    ),
+    "35": (CHILD, "        del environment[name]\n", "        pass\n"),
+    "35b": (FORKSERVER, "            _environment(preload),\n", "            dict(os.environ),\n"),
+    # The interpreter from where it lies.
+    "41": (
+        FORKSERVER,
+        'program = f"/proc/self/fd/{tree_at}{os.path.realpath(executable)}"',
+        "program = os.path.realpath(executable)",
+    ),
+    "42": (STDIO, "if number == 0 and stat.S_ISREG(status.st_mode):", "if False:"),
+    "42b": (STDIO, "if stat.S_ISDIR(status.st_mode):", "if False:"),
+    "42c": (STDIO, "os.path.samestat(os.fstat(tree), status)", "True"),
+    # Nothing of the helper's is closed in its children.
+    "43": (
+        CHILD_C,
+        "return syscall(SYS_close_range, (unsigned)PC_FD_KEPT, ~0U, 0) != 0 ? errno : 0;",
+        "return 0;",
+    ),
 }
+
+# Those that only root's tests, or only an ordinary user's, can see.
+AS_ROOT = {"4c", "5b", "5c", "6c", "14c", "14d"}
+AS_USER: set[str] = set()
 
 
 def row_of(key: str) -> str:
