@@ -30,6 +30,11 @@ MAY_SKIP = (
 )
 
 
+# Scripts that tests start with -c would find the sources, which are not compiled, in the current
+# directory, before the installed package.
+os.environ["PYTHONSAFEPATH"] = "1"
+
+
 def pytest_report_header() -> list[str]:
     import pycontainer
 
