@@ -112,6 +112,10 @@ def attack() -> tuple[int, list[str]]:
         os.close(os.open(path, flags))
         return True
 
+    def changed_mode(pid):
+        os.chmod(f"/proc/{pid}/exe", 0o755)
+        return True
+
     def seized(pid):
         return libc.ptrace(seize, pid, None, None) == 0
 
@@ -133,7 +137,7 @@ def attack() -> tuple[int, list[str]]:
         "exe to read": lambda pid: opened(f"/proc/{pid}/exe", os.O_RDONLY),
         "exe by path": lambda pid: opened(f"/proc/{pid}/exe", os.O_PATH),
         "exe's name": lambda pid: os.readlink(f"/proc/{pid}/exe"),
-        "mode of exe": lambda pid: os.chmod(f"/proc/{pid}/exe", 0o755) is None,
+        "mode of exe": changed_mode,
         "mem to write": lambda pid: opened(f"/proc/{pid}/mem", os.O_RDWR),
         "mem to read": lambda pid: opened(f"/proc/{pid}/mem", os.O_RDONLY),
         "maps": lambda pid: open(f"/proc/{pid}/maps").read(),

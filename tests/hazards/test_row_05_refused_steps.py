@@ -219,8 +219,9 @@ def test_process_below_an_init(refusing, never_ran):
 
 def test_idle_container(refusing, container):
     mounts, options = container
+    options["preload"] = refusing(("sethostname",))
     with pytest.raises(SetupError, match="host name"):
-        start_container(mounts, preload=refusing(("sethostname",)), **options)
+        start_container(mounts, **options)
 
 
 def test_nothing_refused(refusing, container):

@@ -77,7 +77,7 @@ def test_numbers_of_the_caller(held, method, pid1):
     numbers = list(held)
 
     def fn():
-        found = []
+        found: list[int | None] = []
         for fd in numbers:
             try:
                 os.fstat(fd)
@@ -145,7 +145,7 @@ def test_idle_container(held, working):
     with start_container([]) as running:
 
         def fn():
-            found = {}
+            found: dict[str, object] = {}
             for fd in os.listdir("/proc/1/fd"):
                 try:
                     found[fd] = os.readlink(f"/proc/1/fd/{fd}")
@@ -154,7 +154,7 @@ def test_idle_container(held, working):
             return found
 
         found = container_excursion(running, fn)
-    assert all(isinstance(to, int) or to.startswith("socket:") for to in found.values())
+    assert all(isinstance(to, int) or str(to).startswith("socket:") for to in found.values())
 
 
 def test_joiner_holds_nothing_of_the_host(held, working, is_root):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 
 import pytest
 
@@ -33,7 +34,7 @@ def visits():
             time.sleep(0.01)
         for number in range(EXCURSIONS):
             patience = 0.006 if number % 3 else 0.0
-            container_excursion(target, lambda p=patience: time.sleep(p), preload=["time"])
+            container_excursion(target, partial(time.sleep, patience), preload=["time"])
         container_excursion(target, lambda: os.close(os.open("/tmp/stop", os.O_CREAT)))
 
     return visit

@@ -94,7 +94,7 @@ def libraries(tmp_path_factory):
 
 def services_of_the_host():
     """What nsswitch.conf of the host names, installed or not."""
-    found = set()
+    found: set[str] = set()
     try:
         lines = Path("/etc/nsswitch.conf").read_text().splitlines()
     except OSError:

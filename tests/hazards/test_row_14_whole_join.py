@@ -33,7 +33,7 @@ SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 def look(process="self"):
     """Namespaces, ids, capabilities and filters of a process, as /proc here shows them."""
-    found = {}
+    found: dict[str, object] = {}
     for kind in (*KINDS, "pid_for_children"):
         # A visitor's own directory is closed to it; single names are not.
         found[kind] = os.readlink(f"/proc/{process}/ns/{kind}")

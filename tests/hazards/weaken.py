@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[1]
 ATTRIBUTES_C = "pycontainer/_native/attributes.c"
 CALLER_C = "pycontainer/_native/caller.c"
+ACCOUNTS = "pycontainer/host/accounts.py"
 CHILD = "pycontainer/launch/child.py"
 CHILD_C = "pycontainer/_native/child.c"
 COMPILE = "pycontainer/plan/compile.py"
