@@ -131,8 +131,11 @@ class Exchange:
 
     @property
     def decided(self) -> bool:
-        """It is known whether the function starts."""
-        return self.ready or self.refusal is not None or self.over
+        """It is known whether the function starts, and in which process.
+
+        The child and its supervisor are heard on two sockets, in either order.
+        """
+        return (self.ready and self.pid != 0) or self.refusal is not None or self.over
 
     # ---- hearing
 
