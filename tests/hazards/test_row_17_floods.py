@@ -54,6 +54,15 @@ def fork_and_stay(seconds=30):
     return pid
 
 
+def end(pid):
+    """Kill what may have ended with its container."""
+    try:
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
 def test_a_mebibyte():
     assert call_with_container([], lambda: b"x" * (1 << 20)) == b"x" * (1 << 20)
 
@@ -120,7 +129,7 @@ def test_daemon_without_a_pid_namespace(wait):
         return pid
 
     options = {"namespaces": NAMESPACES - {"pid"}, "stdout": PIPE}
-    pid = None
+    pid = 0
     try:
         if wait == "run_container":
             completed = run_container([], fn, timeout=20, **options)
@@ -134,11 +143,7 @@ def test_daemon_without_a_pid_namespace(wait):
                     running.wait()
                 pid = running.result()
     finally:
-        if pid:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        end(pid)
 
 
 def test_daemon_that_floods_without_a_pid_namespace():
@@ -158,8 +163,7 @@ def test_daemon_that_floods_without_a_pid_namespace():
             running.communicate(timeout=6)
             pid = running.result()
     finally:
-        if pid:
-            os.kill(pid, signal.SIGKILL)
+        end(pid)
 
 
 class Unpicklable(Exception):

@@ -109,9 +109,8 @@ def test_caller_is_killed(mark, method):
 def test_the_search_finds_what_lives(mark, monkeypatch):
     """The test above looks for the right thing: a helper and a container carry the mark."""
     monkeypatch.setattr(sys, "executable", mark)
-    server = forkservers.Forkserver((), b"")
-    monkeypatch.setattr(forkservers, "forkserver", lambda preload: server)
-    monkeypatch.setattr("pycontainer.launch.start.forkserver", lambda preload: server)
+    server = forkservers.Forkserver((), b"", ranges=False)
+    monkeypatch.setattr("pycontainer.launch.start.forkserver", lambda *_, **__: server)
     with start_container([]) as running:
         assert {server.pid, running.pid} <= set(marked(mark))
     server.close()
@@ -143,10 +142,10 @@ def test_helper_is_killed(pid1):
         time.sleep(60)
 
     server = forkservers.forkserver()
-    with pytest.raises(HelperError):
-        with start_container([], fn, child_is_pid1=pid1) as running:
-            assert alive(running.pid)
-            os.kill(server.pid, signal.SIGKILL)
+    with start_container([], fn, child_is_pid1=pid1) as running:
+        assert alive(running.pid)
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(HelperError):
             running.wait(timeout=10)
     deadline = time.monotonic() + 5
     while alive(running.pid):

@@ -43,9 +43,7 @@ def masked(tmp_path):
     mounts = [bind(source, "/data"), tmpfs("/data/secret"), bind("/dev/null", "/data/file")]
 
     def run(fn, **options):
-        return call_with_container(
-            mounts, fn, preload=("ctypes",), timeout=20, **options
-        )
+        return call_with_container(mounts, fn, preload=("ctypes",), timeout=20, **options)
 
     yield run
     assert (source / "file").read_text() == "intact"

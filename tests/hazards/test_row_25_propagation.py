@@ -52,7 +52,8 @@ BODY = """
         os.write(1, b"mounted")
         os.read(0, 1)
         with open("/proc/self/mountinfo") as file:
-            tags = [w for line in file for w in line.split() if w.startswith(("shared:", "master:"))]
+            words = [word for line in file for word in line.split()]
+        tags = [word for word in words if word.startswith(("shared:", "master:"))]
         return [os.listdir("/data/later"), os.listdir("/data"), tags]
 
     options = {} if start == "default" else {"host_uid_start": 0}

@@ -69,11 +69,9 @@ def test_what_is_given_is_all(secret):
 
 def test_forked(secret):
     """A forked child has the caller's memory, but neither it nor a program of it the variables."""
-    import ctypes  # noqa: F401 - the child has what is loaded here
+    import ctypes  # the child has what is loaded here
 
     def fn():
-        import ctypes
-
         getenv = ctypes.CDLL(None).getenv
         getenv.restype = ctypes.c_char_p
         return dict(os.environ), getenv(b"SECRET")

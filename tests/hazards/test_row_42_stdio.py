@@ -51,23 +51,23 @@ def tamper():
     """What each way of changing the file behind stdin says, and what can be read."""
     said = {}
 
-    def say(name, act):
+    def say(name, act, *arguments, **options):
         try:
-            act()
+            act(*arguments, **options)
             said[name] = "done"
         except OSError as error:
             said[name] = errno.errorcode[error.errno]
 
     for path in ("/proc/self/fd/0", "/proc/1/fd/0", "/dev/stdin", "/dev/fd/0"):
         for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND):
-            say(f"open {path}", lambda: os.open(path, flags))
-        say(f"chmod {path}", lambda: os.chmod(path, 0o4777))
-        say(f"truncate {path}", lambda: os.truncate(path, 0))
-        say(f"setxattr {path}", lambda: os.setxattr(path, "user.x", b"x"))
-        say(f"utime {path}", lambda: os.utime(path))
-    say("fchmod", lambda: os.fchmod(0, 0o4777))
-    say("ftruncate", lambda: os.ftruncate(0, 0))
-    say("write", lambda: os.write(0, b"x"))
+            say(f"open {path}", os.open, path, flags)
+        say(f"chmod {path}", os.chmod, path, 0o4777)
+        say(f"truncate {path}", os.truncate, path, 0)
+        say(f"setxattr {path}", os.setxattr, path, "user.x", b"x")
+        say(f"utime {path}", os.utime, path)
+    say("fchmod", os.fchmod, 0, 0o4777)
+    say("ftruncate", os.ftruncate, 0, 0)
+    say("write", os.write, 0, b"x")
     return said, os.read(0, 1000)
 
 

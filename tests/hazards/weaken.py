@@ -269,9 +269,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     # An ordinary user's, which nobody reports.
     "28b": (
-        ACCOUNTS,
-        "def residual_groups(",
-        "def residual_groups(*_):\n    return []\n\n\ndef _(",
+        DIAGNOSE,
+        "residual = accounts.residual_groups(files)",
+        "residual = []",
     ),
     # The ways to a set-id file, one by one.
     "31": (IDENTITY_C, "        MODE_RULE(__NR_fchmodat, 2),\n", "", *NO_CHMOD),
