@@ -81,10 +81,12 @@ def test_new_helper_when_it_was_killed():
 
 
 def test_a_running_container_ends_with_its_helper():
-    with pytest.raises(HelperError), start_container([], lambda: time.sleep(60)) as running:
-        pid = running.pid
-        os.kill(helper(), signal.SIGKILL)
+    running = start_container([], lambda: time.sleep(60))
+    pid = running.pid
+    os.kill(helper(), signal.SIGKILL)
+    with pytest.raises(HelperError):
         running.wait(timeout=10)
+    running.end()
     assert gone(pid)
 
 
