@@ -6,16 +6,16 @@ import pycontainer as pc
 def main() -> str:
     import subprocess
     import sys
-    import xml.dom.minidom
+    import xml.etree.ElementTree
 
-    document = xml.dom.minidom.parseString("<a><b/></a>")
+    document = xml.etree.ElementTree.fromstring("<a><b/></a>")
     child = subprocess.run(
         [sys.executable, "-c", "import os; print('process', os.getpid())"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return f"{document.documentElement.tagName}, {child.stdout.strip()}"
+    return f"{document.tag} holds {document[0].tag}; {child.stdout.strip()}"
 
 
 print(pc.call_with_container([pc.host_python()], main))

@@ -13,9 +13,10 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAYS = {
     "explain.py": ["bind /srv/data read-only at /data", "lock the mounts"],
     "inspect_others.py": ["elsewhere"],
+    "neighbours.py": ["'site'", "in its network:   hello from inside"],
     "plugin.py": ["Score(name='ada', points=6.0)", "refused: result[0] is a __main__.Score"],
     "populate.py": ["greeting = hello; Read-only file system"],
-    "python_inside.py": ["a, process 2"],
+    "python_inside.py": ["a holds b; process 2"],
     "scratch_copy.py": [
         "inside:  ['DONE', 'main.c']",
         "outside: ['a.log', 'b.log', 'main.c']",
