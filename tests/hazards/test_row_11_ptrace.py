@@ -65,9 +65,10 @@ def test_container_of_somebody_else(attacker, visits, tmp_path):
     program.write_text(f"{source}\nimport json\nprint(json.dumps(attack()))\n")
     own_tmp = 'mount -t tmpfs none /tmp; exec "$@"'
     program_fd = os.open(program, os.O_RDONLY)
+    python = os.path.realpath(sys.executable)  # a virtual environment may lie in /tmp
     argv = ["unshare", "-Urpfm", "--mount-proc", "--kill-child", "sh", "-c", own_tmp, "sh"]
     with subprocess.Popen(
-        [*argv, sys.executable, f"/proc/self/fd/{program_fd}"],
+        [*argv, python, f"/proc/self/fd/{program_fd}"],
         stdout=subprocess.PIPE,
         pass_fds=[program_fd],
         text=True,
