@@ -95,6 +95,9 @@ class Dispatch:
                 from . import child
 
                 try:
+                    # The terminal's signals are for the caller, who relays them; the supervisor's
+                    # death would be the container's.
+                    os.setsid()
                     order = ffi.from_buffer("struct pc_order *", self._order)
                     fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd, -1]
                     lib.pc_supervise_one(order, ffi.new("int[]", fds), watched, False)

@@ -73,6 +73,7 @@ class Exchange:
         self._calling = True  # the child's socket has not ended
         self._listening = True  # and is polled
         self._visitor = -1  # a pidfd of an excursion's function; pid is the one that waits for it
+        self._unsent: list[int] = []  # signals for a process that we have not heard of yet
         self.supervisor = 0  # a child of ours that supervises (start_method="fork")
 
     # ---- waiting
@@ -155,6 +156,8 @@ class Exchange:
         kind, value, user, system, wall, rss = STATUS.unpack(message)
         if kind == lib.PC_STATUS_STARTED:
             self.pid, self.pidfd = value, fds[0]
+            while self._unsent:
+                self.signal(self._unsent.pop(0))
         elif kind == lib.PC_STATUS_FAILED:
             self.clone_error = value
         else:
@@ -219,8 +222,10 @@ class Exchange:
         self.signal(9)
 
     def signal(self, number: int) -> None:
-        """Send a signal; nothing happens once it has ended."""
-        if self.pidfd >= 0 and self.status is None:
+        """Send a signal, as soon as it is known whom to; none once it has ended."""
+        if self.pidfd < 0 and not self.over:
+            self._unsent.append(number)
+        elif self.pidfd >= 0 and self.status is None:
             import signal
 
             visiting = self._visitor >= 0 and number != signal.SIGKILL

@@ -162,7 +162,7 @@ def start(
                 name=_name(fn),
                 idle=fn is None,
                 keep=server,
-                loads_threads=fn,
+                loads_threads=None if fork else fn,
                 quiet=quiet,
             )
         except ThreadsError:
@@ -213,7 +213,8 @@ def _name(fn: Callable[..., Any] | None) -> str:
     return "(idle)" if fn is None else name_of(fn)
 
 
-# Code of functions whose loading started threads: they go to a loader at once the next time.
+# Functions whose loading started threads: they go to a loader at once the next time.  Their code,
+# or the name of what has no code: a built-in method, an object that can be called.
 _threaded: set[object] = set()
 
 
@@ -237,7 +238,9 @@ def _begin(
 ) -> Running[Any]:
     # Namespaces cannot be unshared in a process with threads: then the function is loaded in one
     # process, and the container forked from it.
-    key = getattr(loads_threads, "__code__", None)
+    key: object = None
+    if loads_threads is not None:
+        key = getattr(loads_threads, "__code__", None) or name_of(loads_threads)
     loader = lib.PC_ORDER_LOADER if key is not None and key in _threaded else 0
 
     def refuse(exchange: Exchange) -> NoReturn:
