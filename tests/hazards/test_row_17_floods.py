@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,7 @@ def test_more_than_max_result():
 def test_exit_without_a_value(code):
     with pytest.raises(ContainerExitError) as caught:
         call_with_container([], lambda: os._exit(code), timeout=20)
+    assert caught.value.completed is not None
     assert caught.value.completed.status.exit_code == code
 
 
@@ -128,7 +130,7 @@ def test_daemon_without_a_pid_namespace(wait):
         os.write(1, b"said")
         return pid
 
-    options = {"namespaces": NAMESPACES - {"pid"}, "stdout": PIPE}
+    options: Any = {"namespaces": NAMESPACES - {"pid"}, "stdout": PIPE}
     pid = 0
     try:
         if wait == "run_container":

@@ -19,7 +19,7 @@ from pycontainer import call_with_container, diagnose
 
 
 def in_container():
-    found = []
+    found: list[int | None] = []
     for groups in ([], [0], [4, 24]):
         try:
             os.setgroups(groups)

@@ -68,7 +68,7 @@ def attempts():
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    said = {}
+    said: dict[str, int | None] = {}
 
     def say(name, act, *arguments, **options):
         try:

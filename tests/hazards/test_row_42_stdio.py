@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -49,14 +50,14 @@ def data(tmp_path):
 
 def tamper():
     """What each way of changing the file behind stdin says, and what can be read."""
-    said = {}
+    said: dict[str, str] = {}
 
     def say(name, act, *arguments, **options):
         try:
             act(*arguments, **options)
             said[name] = "done"
         except OSError as error:
-            said[name] = errno.errorcode[error.errno]
+            said[name] = errno.errorcode[error.errno or 0]
 
     for path in ("/proc/self/fd/0", "/proc/1/fd/0", "/dev/stdin", "/dev/fd/0"):
         for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND):
@@ -191,8 +192,9 @@ def test_directory(tmp_path, stream):
     """Descriptor-relative paths would start on the host."""
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
+        given: Any = {stream: fd}
         with pytest.raises(SetupError, match=f"{stream}.*directory") as caught:
-            call_with_container([], lambda: None, timeout=20, **{stream: fd})
+            call_with_container([], lambda: None, timeout=20, **given)
         assert isinstance(caught.value, IsADirectoryError)
         assert caught.value.filename == str(tmp_path)
     finally:

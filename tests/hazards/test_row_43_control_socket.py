@@ -89,7 +89,7 @@ def test_in_the_function(control, options):
 @pytest.mark.parametrize("threaded", [False, True])
 def test_while_the_function_is_loaded(control, loading_module, threaded):
     def fn():
-        import noted_while_loading
+        import noted_while_loading  # type: ignore[import-not-found]
 
         return noted_while_loading.noted
 
