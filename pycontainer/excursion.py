@@ -18,7 +18,7 @@ from .launch.protocol import namespace_bits
 from .launch.results import Completed
 from .launch.running import Running
 from .launch.start import MAX_RESULT, CallOptions, start_join
-from .launch.stdio import Stdio
+from .launch.stdio import Stdio, occupy_standard_streams
 from .plan.steps import Op
 
 __all__ = ["container_excursion"]
@@ -78,6 +78,7 @@ def container_excursion(
     if not isinstance(number, int) or isinstance(number, bool):
         raise TypeError(f"pid is a number or a Running, not {pid!r}")
     deadline = None if timeout is None else time.monotonic() + timeout
+    occupy_standard_streams()
     pidfd = os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number)
     try:
         join = _describe(number, pidfd, wanted, isinstance(pid, Running) and _holds_filters(pid))

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from .._native import lib
 from ..declare.container import Container
-from ..errors import ContainerTimeoutError, HelperError
+from ..errors import ContainerExitError, ContainerTimeoutError, HelperError
 from ..plan.compile import Plan, compile
 from ..plan.pack import Packed, pack
 from ..plan.steps import MountAttr, Op, Step
@@ -26,7 +26,7 @@ from .identity import Identity, identity_of
 from .protocol import Preamble, namespace_bits, pack_order, pack_request
 from .results import name_of
 from .running import Running
-from .stdio import Stdio
+from .stdio import Stdio, occupy_standard_streams
 from .words import clone_failure, load_error, setup_failure
 
 __all__ = ["MAX_RESULT", "CallOptions", "start", "start_join"]
@@ -111,6 +111,7 @@ def start(
             chunks += data.chunks
     elif options.populate_filesystem is not None:
         raise ValueError("populate_filesystem= needs a function to run after it")
+    occupy_standard_streams()
     server = forkserver(options.preload)
     if container.host_uids > 1 and not server.host_root:
         server = forkserver(options.preload, ranges=True)
@@ -305,7 +306,9 @@ def _refuse(
         raise load_error(body, env)
     if exchange.clone_error:
         raise clone_failure(exchange.clone_error)
-    raise HelperError(
+    # A signal, say one that was relayed, is not the helper's fault.
+    signalled = exchange.status is not None and exchange.status.signal is not None
+    raise (ContainerExitError if signalled else HelperError)(
         f"the container's process ended while it was set up: {exchange.status}; "
         "the function has not run"
     )

@@ -13,13 +13,28 @@ from typing import IO, Any, TypeAlias
 from .._native import lib
 from ..errors import SetupError
 
-__all__ = ["DEVNULL", "PIPE", "STDOUT", "Stdio", "Stream"]
+__all__ = ["DEVNULL", "PIPE", "STDOUT", "Stdio", "Stream", "occupy_standard_streams"]
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 STDOUT = subprocess.STDOUT
 
 Stream: TypeAlias = "int | IO[Any] | None"
+
+
+def occupy_standard_streams() -> None:
+    """Open /dev/null where descriptor 0, 1 or 2 is closed, as under some daemons.
+
+    Otherwise the next descriptor that is opened here takes the number, and passes for a standard
+    stream from then on: a container would find, say, the helper's control socket as its stdin.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # the lowest number that is free
+            if fd > 2:  # another thread was quicker
+                os.close(fd)
 
 
 class Stdio:

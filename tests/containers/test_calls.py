@@ -138,7 +138,8 @@ def test_usage_counts_the_whole_tree():
 
 
 def test_exception_is_kept_for_result():
-    completed = run_container([], lambda: {}["missing"])
+    empty: dict[str, int] = {}
+    completed = run_container([], lambda: empty["missing"])
     assert completed.returncode == 1
     assert completed.verdict is Verdict.EXIT
     assert isinstance(completed.exception, KeyError)
@@ -291,6 +292,45 @@ def test_input_from_a_file(tmp_path):
 
 def test_input_from_devnull():
     assert call_with_container([], lambda: os.read(0, 10), stdin=DEVNULL) == b""
+
+
+def test_input_from_a_pipe_that_nobody_writes_to():
+    assert call_with_container([], lambda: os.read(0, 10), stdin=PIPE, timeout=20) == b""
+
+
+def test_input_that_is_the_callers(tmp_path):
+    program = (
+        "import sys, pycontainer\n"
+        "print(pycontainer.call_with_container([], lambda: sys.stdin.readline()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input="of the caller\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == "of the caller\n\n", done.stderr
+
+
+def test_caller_without_standard_streams():
+    """As under a daemon: 0, 1 and 2 are closed."""
+    program = (
+        "import os, sys, pycontainer\n"
+        "out = os.dup(1)\n"
+        "os.closerange(0, 3)\n"
+        "sys.stdin = sys.stdout = sys.stderr = None\n"
+        "fn = lambda: (os.read(0, 1), os.write(1, b'x'))\n"
+        "with pycontainer.start_container([]) as running:\n"
+        "    found = [pycontainer.call_with_container([], fn) for _ in range(2)]\n"
+        "    found.append(pycontainer.container_excursion(running, fn))\n"
+        "os.write(out, repr(set(found)).encode())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.stdout == "{(b'', 1)}", done.stderr
 
 
 def test_input_that_is_a_directory(tmp_path):

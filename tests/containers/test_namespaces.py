@@ -100,6 +100,34 @@ def test_without_user_as_root_all_others():
     assert root == ["dev", "etc", "proc", "sys", "tmp"]
 
 
+@pytest.mark.is_root
+def test_without_user_as_root_with_guest_ids():
+    def fn():
+        status = Path("/proc/self/status").read_text()
+        return os.getresuid(), os.getresgid(), "CapEff:\t0000000000000000" in status
+
+    names = NAMESPACES - {"user"}
+    found = call_with_container([], fn, namespaces=names, guest_uid=42, guest_gid=77)
+    assert found == ((42, 42, 42), (77, 77, 77), True)
+
+
+@pytest.mark.is_root
+def test_without_user_as_root_with_capabilities():
+    def fn():
+        return "CapEff:\t0000000000000020" in Path("/proc/self/status").read_text()
+
+    names = NAMESPACES - {"user"}
+    assert call_with_container([], fn, namespaces=names, capabilities={"CAP_KILL"})
+
+
+@pytest.mark.is_root
+@pytest.mark.parametrize("method", ["forkserver", "fork"])
+def test_without_user_and_pid_as_root(method):
+    names = NAMESPACES - {"user", "pid"}
+    found = call_with_container([], os.getuid, namespaces=names, start_method=method)
+    assert found == 0
+
+
 def test_no_namespaces_at_all(is_root):
     if is_root:
         assert call_with_container([], links, namespaces=()) == links()

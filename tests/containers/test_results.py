@@ -15,6 +15,7 @@ import pathlib
 import signal
 import sys
 import uuid
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -127,7 +128,7 @@ def test_max_result():
     assert call_with_container([], lambda: bytes(900), max_result=1000) == bytes(900)
     for size in (1001, 1 << 20):
         with pytest.raises(ResultError, match="1000"):
-            call_with_container([], lambda size=size: bytes(size), max_result=1000)
+            call_with_container([], partial(bytes, size), max_result=1000)
 
 
 def test_allow():
@@ -335,7 +336,7 @@ def test_function_that_closes_everything():
 
 def test_function_that_replaces_sys_stdout():
     def fn():
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return "fine"
 
     assert call_with_container([], fn) == "fine"
