@@ -69,7 +69,6 @@ def test_imports_run_one_way(path):
     layer = layer_of(path)
     assert layer in LAYERS
     allowed = set(LAYERS[: LAYERS.index(layer) + 1])
-    # CommandError is raised by a result's check_returncode(), and errors name results in types.
     assert set(imported_layers(path)) <= allowed
 
 
@@ -95,16 +94,25 @@ def test_declarations_and_plans_need_no_compiled_helper():
     assert done.stdout == "True\n", done.stderr
 
 
-def test_import_is_light():
-    script = (
-        "import sys; import pycontainer; "
-        "print([n for n in ('attr', 'cloudpickle', '_cffi_backend', 'typing') if n in sys.modules])"
-    )
-    script = f"import sys; sys.path.insert(0, {str(ROOT.parent)!r}); {script}"
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("pycontainer", "attr attrs cloudpickle pickle _cffi_backend typing"),
+        ("pycontainer.launch.child", "attr attrs cloudpickle typing re inspect"),
+        ("pycontainer.declare.container", "cloudpickle _cffi_backend pycontainer.launch"),
+        ("pycontainer.plan.compile", "cloudpickle _cffi_backend pycontainer.launch"),
+        ("pycontainer.errors", "attr attrs cloudpickle _cffi_backend"),
+    ],
+)
+def test_what_an_import_does_not_load(module, absent):
+    """The helper and what needs no helper stay lean.  (-S: no .pth file loads anything first.)"""
+    script = f"import sys; sys.path[:0] = {sys.path!r}; import {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", script], capture_output=True, text=True, check=False
     )
-    assert done.stdout == "[]\n", done.stderr
+    loaded = set(done.stdout.split())
+    assert module in loaded, done.stderr
+    assert loaded.isdisjoint(absent.split())
 
 
 def test_every_public_name_resolves():
