@@ -21,6 +21,7 @@ import pytest
 from pycontainer import SetupError, container_excursion, start_container
 
 EXCURSIONS = 30
+ENOUGH = 8  # of them seen by the attacker, on a busy machine too
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def visits():
             assert time.monotonic() < deadline
             time.sleep(0.01)
         for number in range(EXCURSIONS):
-            patience = 0.006 if number % 3 else 0.0
+            patience = 0.01 if number % 3 else 0.0
             container_excursion(target, partial(time.sleep, patience), preload=["time"])
         container_excursion(target, lambda: os.close(os.open("/tmp/stop", os.O_CREAT)))
 
@@ -45,7 +46,7 @@ def test_container_of_ours(attacker, visits, pid1):
     with start_container([], attacker, child_is_pid1=pid1) as running:
         visits(running)
         seen, worked = running.result(timeout=20)
-    assert seen >= EXCURSIONS // 2
+    assert seen >= ENOUGH
     assert worked == []
 
 
@@ -54,7 +55,7 @@ def test_without_the_lock(attacker, visits):
     with start_container([], attacker, lock_mounts=False) as running:
         visits(running)
         seen, worked = running.result(timeout=20)
-    assert seen >= EXCURSIONS // 2
+    assert seen >= ENOUGH
     assert worked == []
 
 
@@ -80,7 +81,7 @@ def test_container_of_somebody_else(attacker, visits, tmp_path):
         finally:
             outer.kill()
     seen, worked = json.loads(said)
-    assert seen >= EXCURSIONS // 2
+    assert seen >= ENOUGH
     assert worked == []
 
 

@@ -22,12 +22,18 @@ def next_pid(pid):
         last.write(str(pid - 1))
 
 def new_process(pid):
-    # In namespaces of its own, so that a visitor would notice.
-    next_pid(pid)
-    process = subprocess.Popen(["unshare", "-Urm", "sleep", "20"])
-    assert process.pid == pid, (process.pid, pid)
-    time.sleep(0.05)
-    return process
+    # In namespaces of its own, so that a visitor would notice.  The helper makes processes too, and
+    # one of them may take the number first; it ends soon.
+    for _ in range(200):
+        next_pid(pid)
+        process = subprocess.Popen(["unshare", "-Urm", "sleep", "20"])
+        if process.pid == pid:
+            time.sleep(0.05)
+            return process
+        process.kill()
+        process.wait()
+        time.sleep(0.05)
+    raise AssertionError(f"{process.pid} and not {pid}")
 
 def gone(running):
     # Reaped too: the number is free.
