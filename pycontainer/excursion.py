@@ -52,7 +52,8 @@ def container_excursion(
         pid: a process of the container, as this process sees it, or a ``Running``.
         fn: a function without parameters.
         timeout: the caller's patience, in seconds; then the visitor is killed.
-        namespaces: join only these, such as ``{"net"}``; None is all that differ.
+        namespaces: join only these, such as ``{"net"}``; None is all that differ.  Without root
+            "user" must be among them: power over the others comes from there (setns(2)).
         owner: first join the user namespace that owns the target's pid namespace: for a target
             that locked itself into a further one, this gives power over its mounts.
         preload: modules that *fn* needs and that are to be loaded first.
