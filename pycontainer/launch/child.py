@@ -130,6 +130,8 @@ def _be_child() -> NoReturn:
         modules = len(sys.modules)
         try:
             fn, populate = _load(call)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
             _say_load_failure(error)
             os._exit(FAILED)
@@ -144,6 +146,8 @@ def _be_child() -> NoReturn:
             lib.pc_say(lib.PC_SAY_THREADED, ffi.NULL, 0)
             os._exit(FAILED)
         _become_container(call, fn, populate)
+    except KeyboardInterrupt:
+        _end_interrupted()
     except BaseException as error:  # a defect of ours: it must not pass for the function's
         _say_load_failure(error)
         os._exit(FAILED)
@@ -180,9 +184,18 @@ def run_loaded(
         if call.returns == "pickle":
             import cloudpickle  # noqa: F401
         _become_container(call, fn, populate)
+    except KeyboardInterrupt:
+        _end_interrupted()
     except BaseException as error:
         _say_load_failure(error)
         os._exit(FAILED)
+
+
+def _end_interrupted() -> NoReturn:
+    """Ended by SIGINT before the function started."""
+    kind, chunks, code = _interrupted()
+    _say(kind, chunks)
+    os._exit(code)
 
 
 def _say_load_failure(error: BaseException) -> None:

@@ -72,6 +72,7 @@ class Exchange:
         self._poll.register(call, select.POLLIN)
         self._calling = True  # the child's socket has not ended
         self._listening = True  # and is polled
+        self._draining = False
         self._visitor = -1  # a pidfd of an excursion's function; pid is the one that waits for it
         self._unsent: list[int] = []  # signals for a process that we have not heard of yet
         self.supervisor = 0  # a child of ours that supervises (start_method="fork")
@@ -203,10 +204,12 @@ class Exchange:
 
     def _drain(self) -> None:
         """Take what the child had said before it ended; whoever holds its socket now is late."""
-        if self._calling:
+        if self._calling and not self._draining:
+            self._draining = True
             for _ in range(64):  # it says a handful of things; more is noise
                 if not self._hear_call():
                     break
+            self._draining = False
 
     # ---- saying
 
@@ -228,6 +231,8 @@ class Exchange:
         elif self.pidfd >= 0 and self.status is None:
             import signal
 
+            if not self._listening:
+                self._drain()  # whether there is a visitor by now
             visiting = self._visitor >= 0 and number != signal.SIGKILL
             try:
                 signal.pidfd_send_signal(self._visitor if visiting else self.pidfd, number)
