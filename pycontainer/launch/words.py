@@ -59,7 +59,8 @@ def setup_failure(body: bytes, plan: Plan | None) -> ContainerError:
         if stage in (lib.PC_STAGE_JOIN, lib.PC_STAGE_JOIN_OWNER) and error == errno.EPERM:
             failure.add_note(
                 "joining needs the target's owner or root; see `man 2 setns`. Without root, "
-                'namespaces= must hold "user" too. A process that made itself non-dumpable can be joined by root alone."
+                'namespaces= must hold "user" too. '
+                "A process that made itself non-dumpable can be joined by root alone."
             )
         return failure
     return step_failure(plan.steps[index], error, at)
