@@ -63,7 +63,7 @@ def start_program(tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         root = str(Path(pycontainer.__file__).parents[1])
         environment = {key: os.environ[key] for key in os.environ if key != "PYTHONUNBUFFERED"}
         environment |= {"PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1"}
-        options = {"stdin": subprocess.DEVNULL, "cwd": "/"} | options
+        options = {"stdin": subprocess.DEVNULL, "cwd": "/", **options}
         process = subprocess.Popen(
             [*before, sys.executable, str(program), *arguments],
             env=environment,

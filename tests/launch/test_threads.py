@@ -24,10 +24,11 @@ def ask(number: int) -> str:
         assert call_with_container([], lambda: number) == number
     elif kind == 1:
         with pytest.raises(KeyError, match=str(number)):
-            call_with_container([], lambda: {}[number])
+            call_with_container([], lambda: dict[int, int]()[number])
     elif kind == 2:
         with pytest.raises(ContainerExitError) as caught:
             call_with_container([], lambda: os._exit(number % 100 + 1))
+        assert caught.value.completed is not None
         assert caught.value.completed.status.exit_code == number % 100 + 1
     elif kind == 3:
         assert call_with_container([], lambda: bytes([number % 256]) * 200_000) == (
