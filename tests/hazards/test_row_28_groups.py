@@ -65,13 +65,13 @@ CALLER = """
     from pycontainer import call_with_container, diagnose
 
     def fn():
+        with open("/proc/self/status") as file:
+            groups = next(line for line in file if line.startswith("Groups:")).split()[1:]
         try:
             os.setgroups([])
             dropped = True
         except OSError:
             dropped = False
-        with open("/proc/self/status") as file:
-            groups = next(line for line in file if line.startswith("Groups:")).split()[1:]
         return dropped, groups
 
     method = sys.argv[2]
