@@ -23,6 +23,8 @@ FIRST_ID = 0x70000000
 """1879048192: the first id above what systemd-nspawn and user managers hand out (systemd's
 docs/UIDS-GIDS.md leaves 1879048192-2147483647 unused), aligned to 65,536."""
 IDS = 65536
+LONGEST_MAP = 255
+"""Bytes of a map in an order to the helper (``struct pc_order``)."""
 
 _NEEDED = sum(1 << CAPABILITIES[name] for name in ("CAP_SETUID", "CAP_SETGID", "CAP_SYS_ADMIN"))
 
@@ -80,7 +82,7 @@ def identity_of(
         sizes: of the ranges in the helper's own namespace (``ranges.py``), or None.
 
     Raises:
-        SetupError: EPERM, for ids that an ordinary user does not have.
+        SetupError: EPERM, for ids that an ordinary user does not have; EINVAL, E2BIG for too many.
     """
     if "user" not in container.namespaces:
         if not host_root:
@@ -103,7 +105,8 @@ def identity_of(
         )
     elif sizes is not None:
         uids, gids = (
-            _of_ranges(guest, count, size) for guest, size in zip(guests, sizes, strict=True)
+            _of_ranges(guest, count, size, path)
+            for guest, size, path in zip(guests, sizes, ("/etc/subuid", "/etc/subgid"), strict=True)
         )
     else:
         uids = _own_id(guests[0], os.geteuid(), starts[0], "user")
@@ -124,12 +127,20 @@ def identity_of(
 def _of_host_root(guest: int, count: int, start: int | None) -> tuple[Extent, ...]:
     if start is not None:
         return ((guest if count == 1 else 0, start, count),)
+    if count > IDS:
+        raise SetupError(
+            errno.EINVAL,
+            f"host root's containers get {IDS} ids, not {count}; "
+            "choose the host's ids yourself with host_uid_start= and host_gid_start=",
+            None,
+            "map ids",
+        )
     if guest < IDS:
         return ((0, FIRST_ID, IDS),)
     return ((0, FIRST_ID, IDS), (guest, FIRST_ID + IDS, 1))
 
 
-def _of_ranges(guest: int, count: int, sizes: tuple[int, ...]) -> tuple[Extent, ...]:
+def _of_ranges(guest: int, count: int, sizes: tuple[int, ...], path: str) -> tuple[Extent, ...]:
     """From the helper's namespace, where 0 is the user: the guest is the user, whatever its id.
 
     The kernel takes no extent that spans two extents of the outer namespace (map_write() in
@@ -138,8 +149,8 @@ def _of_ranges(guest: int, count: int, sizes: tuple[int, ...]) -> tuple[Extent, 
     if count > sum(sizes):
         raise SetupError(
             errno.EPERM,
-            f"this user has {sum(sizes)} ids, not {count} (/etc/subuid)",
-            None,
+            f"this user has {sum(sizes)} ids, not {count}",
+            path,
             "map ids",
         )
     borders = set(accumulate(sizes))
@@ -149,6 +160,13 @@ def _of_ranges(guest: int, count: int, sizes: tuple[int, ...]) -> tuple[Extent, 
         cuts = sorted(border for border in borders if outside < border < end)
         for start, stop in pairwise([outside, *cuts, end]):
             split.append((inside + start - outside, start, stop - start))
+    if len(_text(tuple(split))) > LONGEST_MAP:
+        raise SetupError(
+            errno.E2BIG,
+            f"this user's {count} ids lie in {len(sizes)} ranges, which is too many at once",
+            path,
+            "map ids",
+        )
     return tuple(split)
 
 
