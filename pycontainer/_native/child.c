@@ -172,16 +172,14 @@ void pc_exit_as(int wait_status, int say)
     _exit(128 + WTERMSIG(wait_status));
 }
 
-/* Without a pid namespace of its own nothing ends a container's processes with its first one.  They
-   are this process's children, or become so when their parents die (PR_SET_CHILD_SUBREAPER); the
-   kernel lists children in /proc/PID/task/TID/children (proc_pid_task(5)). */
-static void end_survivors(pid_t main_child)
+/* Kills and reaps every child of this process until there is none, those included that become so
+   when their parents die (PR_SET_CHILD_SUBREAPER): what a container without a pid namespace of its
+   own leaves, which nothing ends with its first process.  The kernel lists children in
+   /proc/PID/task/TID/children (proc_pid_task(5)). */
+void pc_end_children(void)
 {
     char name[64], list[4096];
 
-    kill(-main_child, SIGKILL); /* its process group; ESRCH when nobody is left */
-    if (pc_proc < 0)
-        return; /* the outer half of an excursion: what it left there belongs to its container */
     snprintf(name, sizeof(name), "%d/task/%d/children", (int)getpid(), (int)getpid());
     for (;;) {
         int fd = openat(pc_proc, name, O_RDONLY | O_CLOEXEC);
@@ -204,6 +202,13 @@ static void end_survivors(pid_t main_child)
     }
     while (waitpid(-1, NULL, WNOHANG) > 0)
         ;
+}
+
+static void end_survivors(pid_t main_child)
+{
+    kill(-main_child, SIGKILL); /* its process group; ESRCH when nobody is left */
+    if (pc_proc >= 0) /* else the outer half of an excursion: that is its container's to end */
+        pc_end_children();
 }
 
 /* Stays as process 1 of a container, or as the outer half of an excursion, while main_child runs

@@ -243,6 +243,7 @@ void pc_default_signals(void);
 void pc_reset_signals(void);
 int pc_child_arrange(const int *fds, int lifeline, int mapped);
 int pc_tie_to_parent(void);
+void pc_end_children(void);
 void pc_init(pid_t main_child, int say) __attribute__((noreturn));
 void pc_exit_as(int wait_status, int say) __attribute__((noreturn));
 void pc_signals_of_init(void);

@@ -314,7 +314,7 @@ int pc_serve(int control, int caller)
     syscall(SYS_close_range, (unsigned)(control > caller ? control : caller) + 1, ~0U, 0);
     (void)pc_new_keyring();
     (void)!syscall(SYS_setgroups, 0, NULL); /* root's groups end here; EPERM for an ordinary user */
-    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for what a loader leaves */
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for what loaders and containers leave */
     error = open_server();
     if (error)
         return -error;
@@ -349,6 +349,7 @@ int pc_serve(int control, int caller)
     }
     end_spares();
     kill_children();
+    pc_end_children();
     return PC_SERVED_END;
 }
 
@@ -368,6 +369,7 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
             _exit(125);
     if (open_server() != 0)
         _exit(125);
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it sees the host; a container may not look into it */
     if (start_child(order, kept, received) == 0)
         return 1;
@@ -389,6 +391,7 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
             reap();
     }
     kill_children();
+    pc_end_children();
     _exit(0);
 }
 

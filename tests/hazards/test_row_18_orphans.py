@@ -106,6 +106,41 @@ def test_caller_is_killed(mark, method):
         none_survives(mark)
 
 
+NO_PID_NAMESPACE = """
+    import os, sys, time
+    from pycontainer import NAMESPACES, start_container
+
+    mark, method = sys.argv[1:]
+    sys.executable = mark
+
+    def fn():
+        for _ in range(3):
+            if os.fork() == 0:
+                os.setsid()
+                break
+        time.sleep(60)
+
+    running = start_container([], fn, namespaces=NAMESPACES - {"pid"}, start_method=method)
+    print("go", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("method", ["forkserver", "fork"])
+def test_caller_is_killed_without_a_pid_namespace(mark, method):
+    """Nothing but the helper knows those who have left the session and their parents."""
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(NO_PID_NAMESPACE), mark, method],
+        stdout=subprocess.PIPE,
+    ) as caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline() == b"go\n"
+        time.sleep(0.2)
+        assert len(marked(mark)) >= 5
+        caller.kill()
+    none_survives(mark)
+
+
 def test_the_search_finds_what_lives(mark, monkeypatch):
     """The test above looks for the right thing: a helper and a container carry the mark."""
     monkeypatch.setattr(sys, "executable", mark)

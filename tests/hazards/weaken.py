@@ -223,6 +223,12 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    if (poll",
         "    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0)\n        return errno;\n    if (poll",
     ),
+    # What a container without a pid namespace leaves.
+    "18b": (
+        SERVER_C,
+        "    pc_end_children();\n    return PC_SERVED_END;\n",
+        "    return PC_SERVED_END;\n",
+    ),
     # Process 1 without a handler, and an init that waits for its main child alone.
     "19": (CHILD_C, "{SIGTERM, SIGHUP, SIGQUIT, ", "{SIGHUP, SIGQUIT, "),
     "19b": (
