@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +15,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SAYS = {
     "explain.py": ["bind /srv/data read-only at /data", "lock the mounts"],
-    "inspect_others.py": ["elsewhere"],
+    "inspect_others.py": ["elsewhere, uid 0: 1 sh, ", " cat, ", "['lo']"],
     "neighbours.py": ["'site'", "in its network:   hello from inside"],
     "plugin.py": ["Score(name='ada', points=6.0)", "refused: result[0] is a __main__.Score"],
     "populate.py": ["greeting = hello; Read-only file system"],
@@ -38,3 +41,28 @@ def test_example(name):
     assert done.returncode == 0, done.stderr
     for words in SAYS[name]:
         assert words in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is not installed")
+def test_inspect_a_container_of_bwrap():
+    argv = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--as-pid-1", "cat"]
+    argv[1:1] = ["--info-fd", "2"]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-1, text=True) as bwrap:
+        assert bwrap.stdin is not None and bwrap.stdout is not None and bwrap.stderr is not None
+        information = ""
+        while not information.rstrip().endswith("}"):
+            information += bwrap.stderr.readline()
+        bwrap.stdin.write("up\n")
+        bwrap.stdin.flush()
+        bwrap.stdout.readline()
+        pid = json.loads(information)["child-pid"]
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / "inspect_others.py", str(pid)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        bwrap.stdin.close()
+    assert done.returncode == 0, done.stderr
+    assert f"uid {os.geteuid()}: 1 cat, " in done.stdout
