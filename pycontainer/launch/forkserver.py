@@ -73,6 +73,8 @@ class Forkserver:
                 ours.send(b"mapped")
                 word = ours.recv(1 << 16)
         except BaseException:
+            if hasattr(self, "pid"):
+                _stop(ours, self.pid)
             ours.close()
             raise
         self._control = ours
@@ -103,16 +105,28 @@ class Forkserver:
 
     def close(self) -> None:
         """End the helper; its containers die with it."""
-        self._control.close()
         if self.owner == os.getpid():
-            try:
-                os.waitpid(self.pid, 0)
-            except ChildProcessError:
-                pass  # somebody else's os.wait() was quicker
+            self.owner = 0
+            _stop(self._control, self.pid)
+        self._control.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_control"):
             self.close()
+
+
+def _stop(control: socket.socket, pid: int) -> None:
+    """End a helper and wait for its end."""
+    try:
+        # For every copy of the socket: a fork of this process may hold one for long.
+        control.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # ENOTCONN: it has ended
+    control.close()
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # somebody else's os.wait() was quicker
 
 
 def _start(control: socket.socket, preload: tuple[str, ...], ranges: bool) -> int:

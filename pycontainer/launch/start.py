@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from attrs import frozen
 
 from .._native import lib
 from ..declare.container import Container
-from ..errors import ContainerExitError, ContainerTimeoutError, HelperError
+from ..errors import ContainerExitError, ContainerTimeoutError, HelperError, SetupError
 from ..plan.compile import Plan, compile
 from ..plan.pack import Packed, pack
 from ..plan.steps import MountAttr, Op, Step
@@ -114,6 +115,13 @@ def start(
     occupy_standard_streams()
     server = forkserver(options.preload)
     if container.host_uids > 1 and not server.host_root:
+        if fork:
+            raise SetupError(
+                errno.EPERM,
+                "an ordinary user's fork() cannot have more than one id; use the forkserver",
+                None,
+                "map ids",
+            )
         server = forkserver(options.preload, ranges=True)
     identity = identity_of(container, server.host_root, server.sizes)
     plan = _for_host(compile(container), identity, container.guest_uid)
