@@ -361,6 +361,9 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
 {
     int kept[PC_FD_COUNT];
 
+    /* A copy of a helper, at one remove or two, has the helper's children in its tables. */
+    server.count = 0;
+    memset(spares, 0, sizeof(spares));
     pc_default_signals(); /* with SIGCHLD ignored there would be nobody to wait for */
     memcpy(kept, fds, sizeof(kept));
     watched = fcntl(watched, F_DUPFD_CLOEXEC, PC_FD_KEPT);
