@@ -217,6 +217,22 @@ pid_t pc_spawn(const struct pc_order *order, const int *fds, int lifeline, bool 
     return pid;
 }
 
+/* A spare that could not be arranged: whoever orders it is told why. */
+static void fail_spare(int error, int socket)
+{
+    struct pc_order order;
+    int fds[PC_FD_COUNT], count = PC_FD_COUNT;
+    ssize_t length = pc_receive(socket, &order, sizeof(order), fds, &count, 0);
+
+    if (length == -EBADF) { /* it has moved */
+        count = PC_FD_COUNT;
+        length = pc_receive(PC_FD_CALL, &order, sizeof(order), fds, &count, 0);
+    }
+    if (length == sizeof(order) && count > PC_FD_CALL)
+        fail_start(error, fds[PC_FD_CALL]);
+    _exit(125);
+}
+
 /* Clones a child that waits for such an order.  Everything is new in it but the mount namespace,
    which would show the host's mounts as they are now and not as they will be.
    0 in the child; its pid; or -errno. */
@@ -229,8 +245,9 @@ pid_t pc_spawn_spare(const struct pc_order *order, int socket, int lifeline, int
     pid_t pid = clone_child(order, is_plain(order) ? 0 : clone_flags(namespaces), pidfd, &mapped);
     if (pid == 0) {
         const int fds[PC_FD_COUNT] = {0, 1, 2, socket, -1, -1, -1};
-        if (arrange_child(fds, lifeline, mapped) != 0)
-            _exit(125);
+        int error = arrange_child(fds, lifeline, mapped);
+        if (error)
+            fail_spare(error, socket);
         PyOS_AfterFork_Child();
     } else
         PyOS_AfterFork_Parent();

@@ -123,10 +123,10 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "_say(lib.PC_SAY_EXCEPTION, encode_exception(error, call.allow))\n    os._exit(code)\n",
         "pass\n    raise SystemExit(code)\n",
         CHILD,
-        "        _become_container(call, fn, populate)\n    except BaseException as error:\n"
-        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _say_load",
-        "        _become_container(call, fn, populate)\n    except KeyError as error:\n"
-        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _say_load",
+        "    except BaseException as error:\n"
+        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _end_inter",
+        "    except KeyError as error:\n"
+        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _end_inter",
         DISPATCH,
         "                finally:\n                    os._exit(child.FAILED)\n",
         "                finally:\n                    pass\n",
