@@ -171,7 +171,7 @@ def test_lines(tmp_path):
 
 
 def test_program_is_missing(monkeypatch, new_helper):
-    monkeypatch.setattr(ranges.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(SetupError, match="newuidmap is not installed") as caught:
         call_with_container([], os.getuid, host_uids=10)
     assert "uidmap" in caught.value.__notes__[0]
