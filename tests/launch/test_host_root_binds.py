@@ -10,10 +10,11 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pycontainer import SetupError, bind, call_with_container, directory
+from pycontainer import SetupError, bind, call_with_container
 
 pytestmark = pytest.mark.is_root
 
@@ -58,7 +59,7 @@ def test_owners(tmp_path, files, writable):
 
 def test_owners_as_a_guest(tmp_path, files):
     """Root's files are the guest's, and the number of the guest is what 0 was."""
-    options = {"guest_uid": 1000, "guest_gid": 1000, "capabilities": ()}
+    options: Any = {"guest_uid": 1000, "guest_gid": 1000, "capabilities": ()}
     inside = call_with_container([bind(tmp_path, "/here")], lambda: look(list(files)), **options)
     assert inside["of_root"] == (1000, 1000, 0o600, "of_root")
     assert inside["of_1000"] == (0, 0, 0o640, None)
@@ -74,7 +75,7 @@ def test_files_that_it_makes(tmp_path, uid, gid):
         made = os.stat("/here/made")
         return made.st_uid, made.st_gid
 
-    options = {"guest_uid": uid, "guest_gid": gid}
+    options: Any = {"guest_uid": uid, "guest_gid": gid}
     inside = call_with_container([bind(tmp_path, "/here", writable=True)], fn, **options)
     assert inside == (uid, gid)
     for name in ("made", "directory", "link"):
@@ -144,7 +145,7 @@ def test_explicit_ids_are_not_idmapped(tmp_path, files):
         Path("/here/made").touch()
         return os.stat("/here/of_1000").st_uid, os.stat("/here/of_root").st_uid
 
-    options = {"host_uid_start": 1000, "host_gid_start": 1000}
+    options: Any = {"host_uid_start": 1000, "host_gid_start": 1000}
     os.chown(tmp_path, 1000, 1000)
     assert call_with_container(mounts, fn, **options) == (0, 65534)
     assert (tmp_path / "made").stat().st_uid == 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_lock(tmp_path, pid1):
         unmounted = libc.umount2(b"/here", 2)
         return unmounted, ctypes.get_errno(), Path("/proc/self/uid_map").read_text().split()
 
-    options = {"host_uids": 11, "child_is_pid1": pid1}
+    options: Any = {"host_uids": 11, "child_is_pid1": pid1}
     found = call_with_container([bind(tmp_path, "/here")], fn, preload=["ctypes"], **options)
     unmounted, error, maps = found
     assert (unmounted, error) == (-1, errno.EINVAL)
