@@ -213,8 +213,11 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "",
     ),
     "17": (TRANSPORT, "        if size > limit:", "        if False:"),
-    # Both ties to the caller: the helper's, and the kernel's to the helper.
+    # All ties to the caller: the helper's two, and the kernel's to the helper.
     "18": (
+        SERVER_C,
+        "    pc_end_children();\n    return PC_SERVED_END;\n",
+        "    return PC_SERVED_END;\n",
         SERVER_C,
         "        kill(server.children[i].pid, SIGKILL); /* not",
         "        continue; /* not",
