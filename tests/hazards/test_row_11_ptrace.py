@@ -124,7 +124,7 @@ def test_what_is_attacked_is_there(attacker, visits):
             os._exit(0)
         return attacker()
 
-    with start_container([], fn) as running:
+    with start_container([], fn, preload=["ctypes"]) as running:
         seen, worked = running.result(timeout=20)
     assert seen
     assert {"mem to write", "fd", "pidfd_getfd", "ptrace", "process_vm_readv"} <= set(worked)
