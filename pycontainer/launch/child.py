@@ -49,6 +49,7 @@ def serve(
     except BaseException as error:
         os.write(control, f"{type(error).__name__}: {error}".encode(errors="replace"))
         os._exit(1)
+    os.chdir("/")  # the caller's directory may be on a file system that is to be unmounted
     if ranges:
         refused = lib.pc_enter_user_namespace(control)
         if refused:

@@ -72,8 +72,13 @@ class CallOptions:
 
 
 def _preamble(env: Mapping[str, str], options: CallOptions) -> bytes:
-    # "" in sys.path means the current directory, which the container does not have.
-    path = [entry or os.getcwd() for entry in sys.path if isinstance(entry, str)]
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    if "" in path:  # the current directory, which the container does not have
+        try:
+            current = [os.getcwd()]
+        except OSError:
+            current = []  # removed: nothing can be imported from there
+        path = [part for entry in path for part in ([entry] if entry else current)]
     return Preamble.pack(
         path, sys.argv, (sys.prefix, sys.exec_prefix), env, options.returns, options.max_result
     )
