@@ -138,6 +138,11 @@ static void run_idle(void)
 {
     if (pc_run_plan(0) != 0 || pc_run_plan(1) != 0)
         _exit(125);
+    /* From the word on it may be sent a signal, which the kernel drops for a process 1 that has
+       neither a handler for it nor blocks it. */
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
     pc_say(PC_SAY_READY, NULL, 0);
     pc_init(0, PC_FD_CALL);
 }
@@ -294,9 +299,14 @@ int pc_fork_below_init(void)
     const bool is_init = getpid() == 1;
     if (!is_init)
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    /* Blocked before the child can say that it is ready: an init forwards what waits for it. */
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();
     if (pid == 0) {
         int error = 0;
+        sigprocmask(SIG_SETMASK, &before, NULL);
         if (!is_init) {
             setpgid(0, 0);
             error = prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 ? errno : 0;
@@ -311,6 +321,7 @@ int pc_fork_below_init(void)
     int error = errno;
     if (pid > 0)
         pc_init(pid, PC_FD_CALL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     PyOS_AfterFork_Parent();
     PyGILState_Release(gil);
     return error;

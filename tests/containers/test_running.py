@@ -174,6 +174,15 @@ def test_with_kills_an_idle_container():
     assert gone(running.pid)
 
 
+@pytest.mark.parametrize("options", [{"fn": None}, {"fn": sleep}], ids=["idle", "init"])
+def test_signal_right_after_the_start(options):
+    """An init has its signals blocked before it is known to run: the kernel would drop them."""
+    for _ in range(30):
+        with start_container([], options["fn"], child_is_pid1=False) as running:
+            running.terminate()
+            assert running.wait(timeout=5).status.signal == signal.SIGTERM
+
+
 def test_idle_container_with_a_populate_hook():
     with pytest.raises(ValueError, match="populate_filesystem"):
         start_container([], None, populate_filesystem=os.getpid)  # type: ignore[call-overload]
