@@ -43,7 +43,7 @@ def serve(
     try:
         for name in preload:
             __import__(name)
-            if _threads() > 1:
+            if _threads() > 1 and not _threads_end():
                 # A process with threads cannot be cloned safely, nor unshare a user namespace.
                 raise RuntimeError(f"preload={name!r} started a thread; it cannot be preloaded")
     except BaseException as error:
@@ -71,6 +71,18 @@ def serve(
 
 def _threads() -> int:
     return len(os.listdir("/proc/self/task"))
+
+
+def _threads_end() -> bool:
+    """Whether this thread is alone in a moment: join() returns before the kernel has ended one."""
+    import time
+
+    deadline = time.monotonic() + 0.25
+    while _threads() > 1:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def _rehearse(data: bytes, times: int) -> None:
