@@ -12,13 +12,13 @@ import itertools
 import json
 import os
 import re
+import runpy
 import time
 from pathlib import Path
 
 import pytest
 
 from pycontainer import (
-    NAMESPACES,
     SetupError,
     bind,
     call_with_container,
@@ -71,7 +71,6 @@ STEPS = {
     ("capset",): "keep CAP_CHOWN|set-id",
     ("prctl", 0, ALL, PR_CAPBSET_DROP): "keep CAP_CHOWN|set-id",
     ("prctl", 0, ALL, PR_CAP_AMBIENT): "keep CAP_CHOWN",
-    ("chdir",): "pivot",
     ("prctl", 0, ALL, PR_SET_NO_NEW_PRIVS): "no new privileges",
     ("prctl", 0, ALL, PR_SET_PDEATHSIG): "tie",
 }
@@ -94,7 +93,6 @@ JOINING = {
     ("prctl", 0, ALL, PR_SET_DUMPABLE): "tie",
     ("prctl", 0, ALL, PR_SET_PDEATHSIG): "tie",
     ("close_range", 0, ALL, 4): "descriptors",
-    ("chdir",): "tie",
 }
 
 _numbers = itertools.count()
@@ -196,15 +194,16 @@ def test_step_as_root(refusing, container, never_ran, refused):
     never_ran(call, AS_ROOT[refused])
 
 
-def test_change_of_directory(refusing, never_ran):
-    """Without a mount namespace there is no pivot, which changes the directory first."""
-    preload = refusing(("chdir",))
+def test_change_of_directory(never_ran):
+    """Refused from the hook on: the helper itself would not start."""
+    refuse = runpy.run_path(str(FILTER))["refuse"]
 
     def call(_, w):
-        names = NAMESPACES - {"mnt", "pid"}
-        call_with_container([], fn, preload=preload, stdout=w, namespaces=names, cwd="/tmp")
+        call_with_container(
+            [], fn, populate_filesystem=lambda: refuse("chdir"), preload=["ctypes"], stdout=w
+        )
 
-    never_ran(call, "change to the directory /tmp")
+    never_ran(call, "change to the directory /")
 
 
 def test_process_below_an_init(refusing, never_ran):
