@@ -31,7 +31,8 @@ def send_trees(call: socket.socket, steps: tuple[Step, ...], identity: Identity)
         SetupError: a source cannot be opened or idmapped; says which and what to do.
         OSError: EPIPE when the child has gone.
     """
-    namespace = _mount_namespace(identity)
+    held = _mount_namespace(identity)
+    namespace = held.fd if held else -1
     for start in range(0, len(steps), _BATCH):
         errors = bytearray()
         fds: list[int] = []
@@ -131,25 +132,39 @@ def _mounts_below(source: str) -> Iterator[str]:
 
 # ---- the user namespace that the mounts are mapped by ----------------------------------------
 
-_namespaces: dict[tuple[int, str, str], int] = {}
+_MOST = 8  # of them stay open: one for each pair of guest ids that was used last
+
+
+class _Namespace:
+    """A descriptor that closes when the last call that uses it has let go of it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+_namespaces: dict[tuple[str, str], _Namespace] = {}  # the one used last stands last
 _lock = threading.Lock()
 
 
-def _mount_namespace(identity: Identity) -> int:
-    """A descriptor of a user namespace with the maps; one a process and map, kept open."""
+def _mount_namespace(identity: Identity) -> _Namespace | None:
+    """A user namespace with the maps, kept open for the next call; None for no idmapped binds."""
     if not identity.mount_uid_map:
-        return -1
-    key = (os.getpid(), identity.mount_uid_map, identity.mount_gid_map)
+        return None
+    key = (identity.mount_uid_map, identity.mount_gid_map)
     with _lock:
-        fd = _namespaces.get(key)
-        if fd is None:
-            fd = lib.pc_make_user_namespace(
-                identity.mount_uid_map.encode(), identity.mount_gid_map.encode()
-            )
+        namespace = _namespaces.pop(key, None)
+        if namespace is None:
+            fd = lib.pc_make_user_namespace(*(text.encode() for text in key))
             if fd < 0:
                 raise SetupError(-fd, None, None, "make the user namespace of idmapped mounts")
-            _namespaces[key] = fd
-    return int(fd)
+            namespace = _Namespace(int(fd))
+        _namespaces[key] = namespace
+        while len(_namespaces) > _MOST:
+            del _namespaces[next(iter(_namespaces))]
+    return namespace
 
 
 def _forget() -> None:

@@ -292,3 +292,16 @@ def test_sources_are_opened_anew(tmp_path):
         found = call_with_container([bind(source, "/s")], lambda: Path("/s/n").read_text())
         assert found == str(number)
         source.rename(tmp_path / str(number))
+
+
+def test_many_guests(tmp_path):
+    """Each needs a user namespace for its binds' maps; only the last few stay open."""
+    (tmp_path / "x").touch()
+
+    def fn():
+        return os.stat("/here/x").st_uid
+
+    before = len(os.listdir("/proc/self/fd"))
+    for uid in (*range(1, 30), 70_000, 1, 0):
+        assert call_with_container([bind(tmp_path, "/here")], fn, guest_uid=uid) == uid
+    assert len(os.listdir("/proc/self/fd")) <= before + 8
