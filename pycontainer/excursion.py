@@ -54,8 +54,8 @@ def container_excursion(
         timeout: the caller's patience, in seconds; then the visitor is killed.
         namespaces: join only these, such as ``{"net"}``; None is all that differ.  Without root
             "user" must be among them: power over the others comes from there (setns(2)).
-        owner: first join the user namespace that owns the target's pid namespace: for a target
-            that locked itself into a further one, this gives power over its mounts.
+        owner: go by way of the user namespace that owns the target's pid namespace, as Guix does:
+            for a target whose own user namespace may not be joined from here directly.
         preload: modules that *fn* needs and that are to be loaded first.
         returns, allow, max_result: as for ``call_with_container``.
         env: environment variables for *fn*.
