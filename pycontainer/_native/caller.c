@@ -157,7 +157,8 @@ static int wait_for_maps(void *argument)
     const int *pipe_fds = argument;
     char byte;
 
-    close(pipe_fds[1]); /* our copy of the table: else we would wait for ourselves */
+    close(pipe_fds[1]); /* our copy of the table: a caller that dies ends us */
+    /* A byte comes: for the pipe's end we could wait long, a fork of another thread may hold it. */
     while (read(pipe_fds[0], &byte, 1) < 0 && errno == EINTR)
         ;
     return 0;
@@ -196,10 +197,12 @@ int pc_make_user_namespace(const char *uid_map, const char *gid_map)
         if (directory >= 0)
             close(directory);
     }
+    if (pid > 0) {
+        (void)!write(pipe_fds[1], "", 1); /* we hold the other end: it cannot fail */
+        reap_helper(pid);
+    }
     close(pipe_fds[1]);
     close(pipe_fds[0]);
-    if (pid > 0)
-        reap_helper(pid);
     munmap(stack, STACK);
     return error ? -error : made;
 }

@@ -353,23 +353,44 @@ int pc_serve(int control, int caller)
     return PC_SERVED_END;
 }
 
+/* Closes whatever else a fork of the caller holds: somebody may wait for the end of a pipe, or for
+   a lock.  kept: -1 is none. */
+static void close_others(const int *kept, int count)
+{
+    unsigned first = PC_FD_STDERR + 1;
+
+    for (;;) {
+        unsigned next = ~0U;
+        for (int i = 0; i < count; i++)
+            if (kept[i] >= 0 && (unsigned)kept[i] >= first && (unsigned)kept[i] < next)
+                next = (unsigned)kept[i];
+        if (next > first)
+            syscall(SYS_close_range, first, next - 1, 0);
+        if (next == ~0U)
+            return;
+        first = next + 1;
+    }
+}
+
 /* Clones one container from this process and supervises it: for a loader that has the function
    already, and for start_method="fork".  watched: readable or hung up when the caller has gone.
    received: the request has been read here.
    Returns 1 in the container's process; in the supervisor it does not return. */
 int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, bool received)
 {
-    int kept[PC_FD_COUNT];
+    int kept[PC_FD_COUNT + 1];
 
     /* A copy of a helper, at one remove or two, has the helper's children in its tables. */
     server.count = 0;
     memset(spares, 0, sizeof(spares));
     pc_default_signals(); /* with SIGCHLD ignored there would be nobody to wait for */
-    memcpy(kept, fds, sizeof(kept));
+    memcpy(kept, fds, PC_FD_COUNT * sizeof(*fds));
     watched = fcntl(watched, F_DUPFD_CLOEXEC, PC_FD_KEPT);
     for (int i = 0; i < PC_FD_COUNT; i++)
         if (kept[i] >= 0 && (kept[i] = fcntl(kept[i], F_DUPFD_CLOEXEC, PC_FD_KEPT)) < 0)
             _exit(125);
+    kept[PC_FD_COUNT] = watched;
+    close_others(kept, PC_FD_COUNT + 1);
     if (open_server() != 0)
         _exit(125);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

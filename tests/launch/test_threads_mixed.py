@@ -168,3 +168,24 @@ def test_garbage_that_holds_a_container(run_program):
         assert len(children(helper())) <= 1
         assert len(os.listdir("/proc/self/fd")) < 12, os.listdir("/proc/self/fd")
     """)
+
+
+def test_supervisor_of_a_fork_holds_nothing_of_the_callers(run_program, tmp_path):
+    """Whoever reads a pipe of the caller sees its end, and a lock of the caller's goes with it."""
+    (tmp_path / "locked").touch()
+    output = run_program(
+        """
+        import fcntl
+        read, write = os.pipe()
+        locked = open(sys.argv[1], "w")
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        running = start_container([], lambda: time.sleep(30), start_method="fork")
+        os.close(write)
+        locked.close()
+        print(os.read(read, 1))
+        fcntl.flock(open(sys.argv[1], "w"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        running.end()
+        """,
+        str(tmp_path / "locked"),
+    )
+    assert output == "b''\n"
