@@ -245,15 +245,6 @@ def test_source_that_cannot_be_idmapped():
     assert caught.value.filename == "/proc/sys/kernel"
 
 
-def test_missing_source(tmp_path):
-    with pytest.raises(SetupError) as caught:
-        call_with_container([bind(tmp_path / "absent", "/here")], os.getpid)
-    assert isinstance(caught.value, FileNotFoundError)
-    assert caught.value.filename == str(tmp_path / "absent")
-    optional = [bind(tmp_path / "absent", "/here", optional=True)]
-    assert call_with_container(optional, lambda: os.path.exists("/here")) is False
-
-
 BINDS = """
     import resource
     here = Path(sys.argv[1])
