@@ -221,13 +221,21 @@ def look_here():
 
 def ids_of_target():
     """The ids of the container's sleep, in the container's terms."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    own = os.readlink("/proc/self/ns/user"), os.readlink("/proc/self/ns/mnt")
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        # In the host's /proc processes come and go, and some are not ours to look at.
+        try:
             with open(f"/proc/{name}/cmdline") as command:
-                if command.read().startswith("sleep\0"):
-                    with open(f"/proc/{name}/status") as status:
-                        words = dict(line.split(":", 1) for line in status)
-                    return [" ".join(words[key].split()) for key in ("Uid", "Gid")]
+                sleeps = command.read().startswith("sleep\0")
+            if not sleeps or own != tuple(
+                os.readlink(f"/proc/{name}/ns/{kind}") for kind in ("user", "mnt")
+            ):
+                continue
+            with open(f"/proc/{name}/status") as status:
+                words = dict(line.split(":", 1) for line in status)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        return [" ".join(words[key].split()) for key in ("Uid", "Gid")]
     return None
 
 
