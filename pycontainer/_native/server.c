@@ -266,11 +266,14 @@ static int open_server(void)
         return errno;
     if (pipe2(server.lifeline, O_CLOEXEC) != 0)
         return errno;
-    int error = pc_raise_fds(server.lifeline, 2);
-    if (error)
-        return error;
     pc_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return pc_proc < 0 ? errno : 0;
+    if (pc_proc < 0)
+        return errno;
+    /* A supervisor of one closes all the numbers below. */
+    int error = pc_raise_fds(server.lifeline, 2);
+    if (!error)
+        error = pc_raise_fds(&server.signals, 1);
+    return error ? error : pc_raise_fds(&pc_proc, 1);
 }
 
 /* Takes one order from the control socket.  0: in a child; 1: go on; -1: the caller has gone. */

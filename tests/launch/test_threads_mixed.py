@@ -184,6 +184,12 @@ def test_supervisor_of_a_fork_holds_nothing_of_the_callers(run_program, tmp_path
         locked.close()
         print(os.read(read, 1))
         fcntl.flock(open(sys.argv[1], "w"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It sleeps in poll(2): a descriptor that is closed would keep it busy.
+        supervisor, = set(children("self")) - {helper()}
+        time.sleep(0.5)
+        ticks = Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[11:13]
+        assert sum(map(int, ticks)) < 20, ticks
+        assert len(os.listdir(f"/proc/{supervisor}/fd")) <= 8
         running.end()
         """,
         str(tmp_path / "locked"),
