@@ -189,7 +189,8 @@ def test_supervisor_of_a_fork_holds_nothing_of_the_callers(run_program, tmp_path
         time.sleep(0.5)
         ticks = Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[11:13]
         assert sum(map(int, ticks)) < 20, ticks
-        assert len(os.listdir(f"/proc/{supervisor}/fd")) <= 8
+        if os.geteuid() == 0:  # it is not dumpable: its own user may not look
+            assert len(os.listdir(f"/proc/{supervisor}/fd")) <= 8
         running.end()
         """,
         str(tmp_path / "locked"),
