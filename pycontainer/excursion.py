@@ -13,6 +13,7 @@ from ._native import ffi, lib
 from .calls import RELAYED, finish
 from .declare.namespaces import check_namespaces
 from .errors import SetupError
+from .launch.descriptor import Descriptor
 from .launch.identity import FIRST_ID, IDS
 from .launch.protocol import namespace_bits
 from .launch.results import Completed
@@ -80,21 +81,21 @@ def container_excursion(
         raise TypeError(f"pid is a number or a Running, not {pid!r}")
     deadline = None if timeout is None else time.monotonic() + timeout
     occupy_standard_streams()
-    pidfd = os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number)
+    pidfd = Descriptor(os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number))
     try:
-        join = _describe(number, pidfd, wanted, isinstance(pid, Running) and _holds_filters(pid))
+        join = _describe(number, pidfd.fd, wanted, isinstance(pid, Running) and _holds_filters(pid))
         running = start_join(
             fn,
             options,
             lambda: Stdio(None, None, None),
             dict(env or {}),
-            pidfd,
+            pidfd.fd,
             join,
             owner,
             deadline,
         )
     finally:
-        os.close(pidfd)
+        pidfd.close()
     completed: Completed[T] = finish(running, timeout, deadline, RELAYED)
     return completed.result()
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -144,12 +145,27 @@ int pc_open_source(const char *path, bool recursive, uint64_t flags, int user_na
     return fd;
 }
 
-/* Moves a detached submount into a detached tree at a relative path.  0 or an errno. */
+/* Moves a detached submount into a detached tree at a relative path.  0 or an errno.
+   Whoever may write to the source can put a symbolic link there at any moment, and the caller is
+   root: none is followed, else the mount could land on the host. */
 int pc_graft(int tree, const char *path, int submount)
 {
-    if (syscall(SYS_move_mount, submount, "", tree, path, MOVE_MOUNT_F_EMPTY_PATH) != 0)
+    struct open_how how = {
+        .flags = O_PATH | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+    };
+    int place, tries = 0, error = 0;
+    /* EAGAIN: a rename somewhere on the host raced with the look-up (openat2(2)). */
+    do
+        place = (int)syscall(SYS_openat2, tree, path, &how, sizeof(how));
+    while (place < 0 && (errno == EAGAIN || errno == EINTR) && ++tries < 1000);
+    if (place < 0)
         return errno;
-    return 0;
+    if (syscall(SYS_move_mount, submount, "", place, "",
+                MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+        error = errno;
+    close(place);
+    return error;
 }
 
 static int wait_for_maps(void *argument)
@@ -157,10 +173,11 @@ static int wait_for_maps(void *argument)
     const int *pipe_fds = argument;
     char byte;
 
-    close(pipe_fds[1]); /* our copy of the table: a caller that dies ends us */
+    /* Raw calls: the parent runs beside us, and the C library's own would note in what it keeps of
+       the thread, which we share, that it may be cancelled.  Signals are blocked: no EINTR. */
+    syscall(SYS_close, pipe_fds[1]); /* our copy of the table: a caller that dies ends us */
     /* A byte comes: for the pipe's end we could wait long, a fork of another thread may hold it. */
-    while (read(pipe_fds[0], &byte, 1) < 0 && errno == EINTR)
-        ;
+    (void)!syscall(SYS_read, pipe_fds[0], &byte, (size_t)1);
     return 0;
 }
 
@@ -252,7 +269,7 @@ uint64_t pc_effective_capabilities(void)
 }
 
 /* Everything that a forkserver took over from this process when it started: ids, groups,
-   capabilities, limits, namespaces, cgroup.  Returns the length written, or -errno. */
+   capabilities, limits, namespaces, root, cgroup, whether it is filtered.  Returns the length written, or -errno. */
 int pc_fingerprint(char *buffer, size_t size)
 {
     static const char *const namespaces[] = {"user", "pid", "mnt", "net", "ipc", "uts", "cgroup"};
@@ -261,7 +278,9 @@ int pc_fingerprint(char *buffer, size_t size)
         uid_t uids[3];
         gid_t gids[3];
         struct __user_cap_data_struct capabilities[2];
-        int no_new_privileges, securebits;
+        int no_new_privileges, securebits, filtered;
+        dev_t root_device;
+        ino_t root;
         struct rlimit limits[RLIM_NLIMITS];
         ino_t namespaces[sizeof(namespaces) / sizeof(namespaces[0])];
     } state;
@@ -278,6 +297,12 @@ int pc_fingerprint(char *buffer, size_t size)
     state.securebits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
     for (int i = 0; i < (int)RLIM_NLIMITS; i++)
         getrlimit(i, &state.limits[i]);
+    state.filtered = prctl(PR_GET_SECCOMP, 0, 0, 0, 0);
+    struct stat root;
+    if (stat("/", &root) == 0) { /* it moves with chroot(2) */
+        state.root_device = root.st_dev;
+        state.root = root.st_ino;
+    }
     directory = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return -errno;

@@ -42,7 +42,11 @@ struct pc_order {
     uint32_t magic, flags, namespaces, reserved;
     char uid_map[256], gid_map[256];
 };
-struct pc_status { ...; };
+struct pc_status {
+    uint32_t kind;
+    int32_t value;
+    uint64_t user_us, system_us, wall_ns, max_rss;
+};
 struct pc_request {
     uint32_t magic, flags, steps, before_hook, step_count, text, text_length, uid_map, gid_map;
     uint32_t lock_uid_map, lock_gid_map, lock_mapper;
@@ -78,6 +82,8 @@ int pc_wait_for_word(void);
 int pc_tie_to_parent(void);
 
 /* in the caller */
+int pc_receive_status(int socket, struct pc_status *status, int *pidfd);
+void pc_close(int *fd);
 int pc_clone_root_read_only(void);
 int pc_clone_file_read_only(const char *path);
 int pc_open_source(const char *path, _Bool recursive, uint64_t flags, int user_namespace);

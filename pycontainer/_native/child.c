@@ -144,6 +144,16 @@ int pc_wait_for_word(void)
 static void end_by_signal(int number)
 {
     int32_t status = number;
+    if (getpid() != 1) {
+        /* A fork of the function's has the handler too: it ends as it would anywhere. */
+        sigset_t this_one;
+        signal(number, SIG_DFL);
+        kill(getpid(), number);
+        sigemptyset(&this_one);
+        sigaddset(&this_one, number);
+        sigprocmask(SIG_UNBLOCK, &this_one, NULL);
+        return; /* one that the kernel has taken for another thread is under way */
+    }
     pc_say(PC_SAY_ENDED, &status, sizeof(status));
     _exit(128 + number);
 }

@@ -101,7 +101,7 @@ int pc_enter_user_namespace(int control)
 /* ---- the lock ---- */
 
 struct mapper {
-    int ready, done; /* pipe ends: unshared, mapped */
+    int ready, told; /* the pipe's ends: to know that it is unshared, and the parent's own */
     const char *uid_map, *gid_map;
     bool of_process_1;
     char directory[32];
@@ -113,6 +113,7 @@ static int mapper_main(void *argument)
     char byte;
     int directory, error;
 
+    close(mapper->told); /* of our own table: when the parent dies the pipe ends */
     if (read(mapper->ready, &byte, 1) != 1)
         return EPIPE;
     directory = openat(pc_proc, mapper->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -143,13 +144,20 @@ static int lock_with_mapper(const char *uid_map, const char *gid_map)
     if (pipe2(pipe_fds, O_CLOEXEC) != 0)
         return errno;
     mapper.ready = pipe_fds[0];
-    /* Without CLONE_FILES: the child's copy of the pipe outlives a death of ours only as long as
-       it takes to see the end of file. */
+    mapper.told = pipe_fds[1];
+    /* The two share errno, with all of the memory.  The child touches it only while this process
+       waits for its end, and with every signal blocked no call of ours is interrupted meanwhile,
+       nor does a handler run on the child's small stack. */
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    /* Without CLONE_FILES, so that the child's end of the pipe is its own. */
     pid_t pid = clone(mapper_main, stack + sizeof(stack), CLONE_VM | SIGCHLD, &mapper);
     if (pid < 0) {
         error = errno;
         close(pipe_fds[0]);
         close(pipe_fds[1]);
+        sigprocmask(SIG_SETMASK, &before, NULL);
         return error;
     }
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
@@ -160,17 +168,12 @@ static int lock_with_mapper(const char *uid_map, const char *gid_map)
     if (error)
         kill(pid, SIGKILL);
     close(pipe_fds[1]);
-    pid_t reaped;
-    do
-        reaped = waitpid(pid, &status, 0);
-    while (reaped < 0 && errno == EINTR);
-    if (error)
-        return error;
-    if (reaped < 0)
-        return errno;
-    if (!WIFEXITED(status))
-        return EIO;
-    return WEXITSTATUS(status);
+    if (waitpid(pid, &status, 0) < 0)
+        error = error ? error : errno;
+    else if (!error)
+        error = WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return error;
 }
 
 /* A second user and mount namespace: the mounts made so far become locked in the new one, and

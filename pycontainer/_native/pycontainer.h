@@ -207,6 +207,8 @@ enum {
 /* wire.c */
 ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_count, int flags);
 int pc_send(int socket, const void *buffer, size_t size, const int *fds, int fd_count);
+int pc_receive_status(int socket, struct pc_status *status, int *pidfd);
+void pc_close(int *fd);
 
 /* attributes.c */
 uint64_t pc_kernel_mount_attributes(uint64_t flags, uint64_t *clear);

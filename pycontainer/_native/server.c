@@ -46,10 +46,9 @@ static uint64_t microseconds(struct timeval time)
     return (uint64_t)time.tv_sec * 1000000u + (uint64_t)time.tv_usec;
 }
 
-static void tell(int socket, struct pc_status status, int pidfd)
+static int tell(int socket, struct pc_status status, int pidfd)
 {
-    /* A caller that has gone does not want to know. */
-    pc_send(socket, &status, sizeof(status), &pidfd, pidfd >= 0);
+    return pc_send(socket, &status, sizeof(status), &pidfd, pidfd >= 0);
 }
 
 static int add_child(pid_t pid, int status, uint64_t started)
@@ -141,13 +140,19 @@ static void adopt(pid_t pid, int pidfd, const int *fds, uint64_t started)
     int status = fcntl(fds[PC_FD_STATUS], F_DUPFD_CLOEXEC, PC_FD_KEPT);
     int error = status < 0 ? errno : add_child(pid, status, started);
 
+    if (!error) {
+        /* EPIPE: the caller has given the call up.  ETOOMANYREFS: too many descriptors of this user
+           are under way (unix(7)); without a pidfd nobody could end the child. */
+        error = tell(status, (struct pc_status){.kind = PC_STATUS_STARTED, .value = pid}, pidfd);
+        if (error)
+            server.count--;
+    }
     if (error) {
         kill(pid, SIGKILL); /* reaped as a stranger */
         tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = error}, -1);
         if (status >= 0)
             close(status);
-    } else
-        tell(status, (struct pc_status){.kind = PC_STATUS_STARTED, .value = pid}, pidfd);
+    }
     close(pidfd);
 }
 

@@ -60,6 +60,31 @@ ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_coun
     return length;
 }
 
+/* Takes what a supervisor says, and the descriptor if one comes with it, into memory of the
+   caller's: Python cannot be interrupted between the receiving and the keeping.  Returns 1, 0 at
+   the end, or -errno: EMSGSIZE when the descriptor could not be received, but the rest has been. */
+int pc_receive_status(int socket, struct pc_status *status, int *pidfd)
+{
+    int fd, count = 1;
+    ssize_t length = pc_receive(socket, status, sizeof(*status), &fd, &count, 0);
+    if (count > 0)
+        *pidfd = fd;
+    if (length == -EMSGSIZE)
+        return -EMSGSIZE;
+    if (length == sizeof(*status))
+        return 1;
+    status->kind = 0;
+    return length < 0 ? (int)length : 0;
+}
+
+/* Closes a descriptor once, whatever interrupts the Python around it. */
+void pc_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 /* Sends one message whole.  Returns 0 or an errno. */
 int pc_send(int socket, const void *buffer, size_t size, const int *fds, int fd_count)
 {

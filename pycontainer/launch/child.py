@@ -189,6 +189,8 @@ def run_loaded(
     fn: Callable[[], Any], populate: Callable[[], Any] | None, allow: Sequence[Any]
 ) -> NoReturn:
     """In a child that has the function already (``start_method="fork"``)."""
+    # The caller's garbage stays: what it would close has other numbers here.
+    gc.freeze()
     try:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         call = Call(lib.pc_current_request())

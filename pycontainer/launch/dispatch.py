@@ -10,7 +10,8 @@ from typing import Any
 from .._native import ffi, lib
 from ..plan.steps import Step
 from .codec.transport import to_memfd
-from .exchange import Exchange
+from .descriptor import Descriptor
+from .exchange import Exchange, reap_supervisors
 from .forkserver import Forkserver
 from .identity import Identity
 from .protocol import INLINE
@@ -49,13 +50,10 @@ class Dispatch:
         try:
             with call_child, status_server:
                 cwd = _current_directory()
-                fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd]
+                fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd.fd]
                 if self._target >= 0:
                     fds.append(self._target)
-                try:
-                    server.order(self._order, fds)
-                finally:
-                    os.close(cwd)
+                server.order(self._order, fds)
         except BaseException:
             exchange.close()
             raise
@@ -84,35 +82,37 @@ class Dispatch:
         self, fn: Callable[[], Any], populate: Callable[[], Any] | None, allow: tuple[Any, ...]
     ) -> Exchange:
         """Fork this process; the child clones the container and supervises it."""
+        from . import child
+
+        reap_supervisors()
         call, call_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status, status_server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         exchange = Exchange(call, status)
         cwd = _current_directory()
-        watched = os.pidfd_open(os.getpid())
+        caller = os.getpid()
+        watched = Descriptor(os.pidfd_open(caller))
         with call_child, status_server:
-            supervisor = os.fork()
-            if supervisor == 0:
-                from . import child
-
-                try:
+            fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd.fd, -1]
+            try:
+                exchange.supervisor = os.fork()
+                if exchange.supervisor == 0:
                     # The terminal's signals are for the caller, who relays them; the supervisor's
                     # death would be the container's.
                     os.setsid()
                     order = ffi.from_buffer("struct pc_order *", self._order)
-                    fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd, -1]
-                    lib.pc_supervise_one(order, ffi.new("int[]", fds), watched, False)
+                    lib.pc_supervise_one(order, ffi.new("int[]", fds), watched.fd, False)
                     child.run_loaded(fn, populate, allow)
-                finally:
+            finally:
+                # Whatever happens in the fork, a Ctrl-C of the caller's say: it must not return
+                # into the caller's code.
+                if os.getpid() != caller:
                     os._exit(child.FAILED)
-        os.close(cwd)
-        os.close(watched)
-        exchange.supervisor = supervisor
         self._send(exchange)
         return exchange
 
 
-def _current_directory() -> int:
+def _current_directory() -> Descriptor:
     try:
-        return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Descriptor(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError:  # removed, or no longer ours to enter
-        return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Descriptor(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))

@@ -7,18 +7,19 @@ until the function starts, and only data afterwards.
 from __future__ import annotations
 
 import array
+import errno
 import os
 import select
 import socket
 import time
 from typing import Any
 
-from .._native import lib
-from ..errors import HelperError, ResultError
-from .protocol import FAILURE, STATUS
+from .._native import ffi, lib
+from ..errors import HelperError, ResultError, SetupError
+from .protocol import FAILURE
 from .results import ExitStatus, Usage
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "reap_supervisors"]
 
 _LONGEST = (1 << 16) + 64  # of a message; longer ones come by memfd
 _PATIENCE = 30.0  # seconds for the kernel to end what was killed; then something is wrong
@@ -76,6 +77,10 @@ class Exchange:
         self._visitor = -1  # a pidfd of an excursion's function; pid is the one that waits for it
         self._unsent: list[int] = []  # signals for a process that we have not heard of yet
         self.supervisor = 0  # a child of ours that supervises (start_method="fork")
+        self.owned = True  # what was started ends with this object
+        self._pid = os.getpid()  # not in a fork of this process
+        self._heard = ffi.new("struct pc_status *")  # of kind 0: all has been taken from it
+        self._heard_fd = ffi.new("int *", -1)  # the pidfd
 
     # ---- waiting
 
@@ -123,8 +128,14 @@ class Exchange:
 
     def wait_for_the_end(self) -> None:
         """Hear what the child has said only when it has ended."""
-        self._poll.unregister(self.call)
+        self._forget(self.call)
         self._listening = False
+
+    def _forget(self, sock: socket.socket) -> None:
+        try:
+            self._poll.unregister(sock)
+        except KeyError:
+            pass  # it is not polled any more
 
     @property
     def over(self) -> bool:
@@ -142,29 +153,42 @@ class Exchange:
     # ---- hearing
 
     def _hear_status(self) -> None:
-        message, fds = _receive(self._status, STATUS.size, 1)
-        if not message:
-            self._poll.unregister(self._status)
-            self._drain()
-            self._lost = True
-            if self.refusal is None:
-                self.kill()
-                raise HelperError(
-                    "the helper process died, and its containers with it; "
-                    "the function may have run or not"
-                )
-            return
-        kind, value, user, system, wall, rss = STATUS.unpack(message)
-        if kind == lib.PC_STATUS_STARTED:
-            self.pid, self.pidfd = value, fds[0]
+        heard = self._heard
+        if not heard.kind:
+            lib.pc_receive_status(self._status.fileno(), heard, self._heard_fd)
+        # A Ctrl-C anywhere from here on finds the message where it is.
+        if heard.kind == lib.PC_STATUS_STARTED:
+            self.pidfd = self._heard_fd[0]
+            self.pid = heard.value
+            if self.pidfd < 0:
+                heard.kind = 0
+                raise SetupError(errno.EMFILE, None, None, "receive the child's pidfd")
             while self._unsent:
-                self.signal(self._unsent.pop(0))
-        elif kind == lib.PC_STATUS_FAILED:
-            self.clone_error = value
-        else:
+                self.signal(self._unsent[0])
+                del self._unsent[0]
+        elif heard.kind == lib.PC_STATUS_FAILED:
+            self.clone_error = heard.value
+        elif heard.kind == lib.PC_STATUS_EXITED:
             self._drain()
-            self.status = self._ended or ExitStatus.of_wait_status(value)
-            self.usage = Usage(user / 1e6, system / 1e6, wall / 1e9, rss)
+            self.usage = Usage(
+                heard.user_us / 1e6, heard.system_us / 1e6, heard.wall_ns / 1e9, heard.max_rss
+            )
+            self.status = self._ended or ExitStatus.of_wait_status(heard.value)
+        else:
+            self._lose()
+        heard.kind = 0
+
+    def _lose(self) -> None:
+        """The supervisor has gone, and the container with it."""
+        self._forget(self._status)
+        self._drain()
+        self._lost = True
+        if self.refusal is None:
+            self.kill()
+            raise HelperError(
+                "the helper process died, and its containers with it; "
+                "the function may have run or not"
+            )
 
     def _hear_call(self) -> bool:
         """Take one message; False when there is none (now, or any more)."""
@@ -178,8 +202,7 @@ class Exchange:
             # it had said: why it died, for one.
             return True
         if not message:
-            if self._listening:
-                self._poll.unregister(self.call)
+            self._forget(self.call)
             self._calling = self._listening = False
             return False
         memfd = fds[0] if fds else -1
@@ -239,38 +262,97 @@ class Exchange:
             except ProcessLookupError:
                 pass
 
-    def abandon(self) -> None:
-        """Kill what was started, whatever state it is in, wait for its end, and close."""
+    def abandon(self, patience: float = _PATIENCE) -> None:
+        """Kill what was started, whatever state it is in, wait for its end, and close.
+
+        Arguments:
+            patience: seconds for the helper's answer, and for the end.
+        """
         try:
-            if self.pid == 0 and not self.over:
-                # The helper answers an order in a millisecond; then there is something to kill.
-                self.pump("pid", time.monotonic() + _PATIENCE)
+            self._know(patience)
             self.kill()
-            self.pump("over", time.monotonic() + _PATIENCE)
+            self.pump("over", time.monotonic() + patience)
         except HelperError:
             pass
-        self.close()
+        except BaseException:
+            self.kill()  # a second Ctrl-C: do not wait
+            raise
+        finally:
+            self.close()
+
+    def _know(self, patience: float) -> None:
+        """Hear which process it is."""
+        try:
+            if self._heard.kind:  # what heard it was interrupted
+                self._hear_status()
+            if self.pid == 0 and not self.over:
+                # The helper answers an order in a millisecond; then there is something to kill.
+                self.pump("pid", time.monotonic() + patience)
+        except SetupError:
+            pass
+        if self.pid and self.pidfd < 0 and not self.over:
+            # There was no number left for the pidfd: the call's is to be had.  The supervisor says
+            # when it has reaped the process, so that until then the pid is its own.
+            self._forget(self.call)
+            self._calling = self._listening = False
+            self.call.close()
+            try:
+                self.pidfd = self._heard_fd[0] = os.pidfd_open(self.pid)
+            except OSError:
+                pass  # it has ended; or another thread was quicker, and it ends by itself
+            self.pump("over", time.monotonic())
+
+    def drop(self) -> None:
+        """Nobody has this any more."""
+        if self.owned and not self.over and self.call.fileno() >= 0 and self._pid == os.getpid():
+            self.abandon(2.0)
+        else:
+            self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_heard_fd"):  # the last that __init__() sets
+            self.drop()
 
     def close(self) -> None:
         """Close the sockets, the pidfd, an unread result."""
         self.call.close()
         self._status.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
-        if self._visitor >= 0:
-            os.close(self._visitor)
-            self._visitor = -1
-        if self.outcome is not None and self.outcome[2] >= 0:
-            os.close(self.outcome[2])
-            self.outcome = None
+        self.pidfd = -1
+        lib.pc_close(self._heard_fd)
+        # Each is forgotten first: its number may be somebody else's right after.
+        visitor, self._visitor = self._visitor, -1
+        outcome, self.outcome = self.outcome, None
+        for fd in (visitor, outcome[2] if outcome else -1):
+            if fd >= 0:
+                os.close(fd)
         if self.supervisor > 0:
             # It ends right after its container: no zombie of ours stays.
-            try:
-                os.waitpid(self.supervisor, 0 if self.over else os.WNOHANG)
-            except ChildProcessError:
-                pass  # SIGCHLD is ignored, or somebody else's os.wait() was quicker
+            _supervisors.append(self.supervisor)
             self.supervisor = 0
+            reap_supervisors(0 if self.over else os.WNOHANG)
+
+
+_supervisors: list[int] = []  # children of ours that nobody waits for any more
+
+
+def reap_supervisors(options: int = os.WNOHANG) -> None:
+    """Wait for the supervisor that was left last, and look at the others.
+
+    A container that goes on when its ``Running`` has gone leaves one behind.
+    """
+    for pid in _supervisors[::-1]:
+        try:
+            if os.waitpid(pid, options)[0] == 0:
+                continue
+        except ChildProcessError:
+            pass  # SIGCHLD is ignored, or somebody else's os.wait() was quicker
+        finally:
+            options = os.WNOHANG
+        if pid in _supervisors:  # another thread may have been here
+            _supervisors.remove(pid)
+
+
+os.register_at_fork(after_in_child=_supervisors.clear)
 
 
 def _receive(

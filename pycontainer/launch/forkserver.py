@@ -88,11 +88,15 @@ class Forkserver:
 
         Raises:
             HelperError: the helper has died.
+            SetupError: ETOOMANYREFS: too many descriptors of this user are under way (unix(7)).
         """
         try:
             socket.send_fds(self._control, [message], fds)
-        except OSError as error:
+        except ConnectionError as error:
             raise HelperError("the helper process has died") from error
+        except OSError as error:
+            step = "hand the descriptors to the helper process"
+            raise SetupError(error.errno or 0, None, None, step) from error
 
     def alive(self) -> bool:
         """Whether its socket is still open."""

@@ -19,7 +19,6 @@ __all__ = [
     "INLINE",
     "ORDER",
     "REQUEST",
-    "STATUS",
     "Preamble",
     "namespace_bits",
     "pack_order",
@@ -28,7 +27,6 @@ __all__ = [
 
 ORDER = struct.Struct("<IIII256s256s")
 REQUEST = struct.Struct("<12I2Q6I5Q")
-STATUS = struct.Struct("<IiQQQQ")
 FAILURE = struct.Struct("<4i")
 
 INLINE = 1 << 16

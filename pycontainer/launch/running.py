@@ -269,10 +269,12 @@ class Running(Generic[T]):
     def __del__(self) -> None:
         exchange = getattr(self, "_exchange", None)
         if exchange is not None:
-            if not exchange.over:
+            if not exchange.over and not exchange.owned:
                 message = f"container {self.pid} is still running"
                 warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
-            self.close()
+            exchange.drop()
+            if hasattr(self, "_stdio"):
+                self._stdio.close()
 
     def __repr__(self) -> str:
         state = "running" if self._completed is None else str(self._completed.status)

@@ -29,7 +29,7 @@ def relaying(running: Running[Any], signals: Iterable[int]) -> Iterator[None]:
         came.append(number)
         running.relay(number)
 
-    before = {}
+    before: dict[int, Any] = {}
     try:
         for number in signals:
             handler = signal.getsignal(number)
@@ -39,8 +39,16 @@ def relaying(running: Running[Any], signals: Iterable[int]) -> Iterator[None]:
         yield
     finally:
         running.relaying = False
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        try:
+            _restore(before)
+        except BaseException:  # the handler that was just restored, for a signal that has come
+            _restore(before)
+            raise
         # The caller's own reaction: a Ctrl-C ends in KeyboardInterrupt, whatever the function did.
         if came:
             signal.raise_signal(came[0])
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -129,7 +129,8 @@ def start(
             )
         server = forkserver(options.preload, ranges=True)
     identity = identity_of(container, server.host_root, server.sizes)
-    plan = _for_host(compile(container), identity, container.guest_uid)
+    streams = stdio()
+    plan = _for_host(compile(container), identity, container.guest_uid, streams)
     flags = 0
     if fn is None:
         flags |= lib.PC_REQUEST_IDLE
@@ -163,12 +164,13 @@ def start(
             return launch.by_fork(fn, options.populate_filesystem, options.allow)
         return launch.by_server(server)
 
+    kept = not quiet  # the Running is the user's, who may drop it and leave the container
     quiet = quiet and options.process_spawned_hook is None
     while True:
         try:
-            return _begin(
+            running = _begin(
                 begin,
-                stdio(),
+                streams,
                 options,
                 plan,
                 container.env,
@@ -180,7 +182,10 @@ def start(
                 quiet=quiet,
             )
         except ThreadsError:
+            streams = stdio()
             continue
+        running._exchange.owned = not kept
+        return running
 
 
 def start_join(
@@ -327,8 +332,11 @@ def _refuse(
     )
 
 
-def _for_host(plan: Plan, identity: Identity, guest_uid: int) -> Plan:
-    """Host root's containers may write to its files only without set-id modes (HAZARDS 31)."""
+def _for_host(plan: Plan, identity: Identity, guest_uid: int, streams: Stdio) -> Plan:
+    """Host root's containers may write to its files only without set-id modes (HAZARDS 31).
+
+    With ids that the caller chose itself, the file behind stdout is one that they may chmod.
+    """
     if not identity.host_root or not identity.uid_map:
         return plan
     writable = any(
@@ -336,6 +344,8 @@ def _for_host(plan: Plan, identity: Identity, guest_uid: int) -> Plan:
         or any(option.startswith("upperdir=/") for option in step.options)
         for step in plan.steps
     )
+    if not identity.mount_uid_map:
+        writable = writable or streams.hold_files()
     if not writable:
         return plan
     after = max(

@@ -46,11 +46,11 @@ class Stdio:
     """
 
     def __init__(self, stdin: Stream, stdout: Stream, stderr: Stream) -> None:
+        self._owned: list[int] = []
         self.fds: list[int] = []
         self.stdin: IO[bytes] | None = None
         self.stdout: IO[bytes] | None = None
         self.stderr: IO[bytes] | None = None
-        self._owned: list[int] = []
         if stdout == STDOUT or stdin == STDOUT:
             raise ValueError("STDOUT is for stderr only")
         try:
@@ -124,10 +124,18 @@ class Stdio:
         self._owned.append(fd)
         return fd
 
+    def hold_files(self) -> bool:
+        """Whether one of them is a regular file."""
+        return any(stat.S_ISREG(os.fstat(fd).st_mode) for fd in self.fds)
+
     def sent(self) -> None:
         """The child has its descriptors: close ours, so that a pipe ends when the child does."""
         while self._owned:
             os.close(self._owned.pop())
+
+    def __del__(self) -> None:
+        if hasattr(self, "_owned"):  # a Ctrl-C may come before
+            self.sent()
 
     def close(self) -> None:
         """Close everything."""

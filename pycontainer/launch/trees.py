@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from .._native import lib
 from ..errors import SetupError
 from ..plan.steps import MountAttr, Op, Step, StepFlag
+from .descriptor import Descriptor
 from .identity import Identity
 from .words import step_failure
 
@@ -35,84 +36,75 @@ def send_trees(call: socket.socket, steps: tuple[Step, ...], identity: Identity)
     namespace = held.fd if held else -1
     for start in range(0, len(steps), _BATCH):
         errors = bytearray()
-        fds: list[int] = []
-        try:
-            for step in steps[start : start + _BATCH]:
-                try:
-                    fds.append(_open(step, namespace))
-                    errors.append(0)
-                except FileNotFoundError:
-                    if not step.flags & StepFlag.OPTIONAL:
-                        raise
-                    errors.append(errno.ENOENT)
-            socket.send_fds(call, [bytes(errors)], fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
+        trees: list[Descriptor] = []
+        for step in steps[start : start + _BATCH]:
+            try:
+                trees.append(_open(step, namespace))
+                errors.append(0)
+            except FileNotFoundError:
+                if not step.flags & StepFlag.OPTIONAL:
+                    raise
+                errors.append(errno.ENOENT)
+        socket.send_fds(call, [bytes(errors)], [tree.fd for tree in trees])
 
 
 def _source(step: Step) -> str:
     return step.path if step.op is Op.ROOT_DIRECTORY else step.other
 
 
-def _open(step: Step, namespace: int) -> int:
+def _open(step: Step, namespace: int) -> Descriptor:
     source = _source(step)
     recursive = bool(step.flags & StepFlag.RECURSIVE) or step.op is Op.ROOT_DIRECTORY
     attributes = step.numbers[0]
     if step.flags & StepFlag.DEVICE:
         namespace = -1  # devtmpfs cannot be idmapped; a device's mode lets everyone in, or not
-    fd = _try(source, recursive, attributes, namespace)
-    if fd >= 0:
-        return fd
-    if namespace >= 0 and -fd in (errno.EINVAL, errno.EPERM):
+    tree, error = _try(source, recursive, attributes, namespace)
+    if not error:
+        return tree
+    if namespace >= 0 and error in (errno.EINVAL, errno.EPERM):
         # EINVAL: the file system, or one below it, cannot be idmapped (mount_setattr(2)).
         return _open_one_by_one(step, source, recursive, attributes, namespace)
-    raise step_failure(step, -fd, lib.PC_AT_SOURCE)
+    raise step_failure(step, error, lib.PC_AT_SOURCE)
 
 
-def _try(path: str, recursive: bool, attributes: int, namespace: int) -> int:
-    return int(lib.pc_open_source(os.fsencode(path), recursive, attributes, namespace))
+def _try(path: str, recursive: bool, attributes: int, namespace: int) -> tuple[Descriptor, int]:
+    """The tree and 0, or nothing and an errno."""
+    tree = Descriptor(lib.pc_open_source(os.fsencode(path), recursive, attributes, namespace))
+    return tree, max(0, -tree.fd)
 
 
 def _open_one_by_one(
     step: Step, source: str, recursive: bool, attributes: int, namespace: int
-) -> int:
+) -> Descriptor:
     """The source and each mount below it by itself; what cannot be idmapped goes plainly."""
     tree = _open_idmapped_or_plain(step, source, attributes, namespace)
-    try:
-        for below in _mounts_below(source) if recursive else ():
-            part = _open_idmapped_or_plain(step, below, attributes, namespace)
-            try:
-                relative = os.fsencode(os.path.relpath(below, source))
-                error = lib.pc_graft(tree, relative, part)
-                if error:
-                    raise SetupError(error, None, below, step.describe())
-            finally:
-                os.close(part)
-    except BaseException:
-        os.close(tree)
-        raise
+    for below in _mounts_below(source) if recursive else ():
+        part = _open_idmapped_or_plain(step, below, attributes, namespace)
+        relative = os.fsencode(os.path.relpath(below, os.path.realpath(source)))
+        error = lib.pc_graft(tree.fd, relative, part.fd)
+        if error:
+            raise SetupError(error, None, below, step.describe())
     return tree
 
 
-def _open_idmapped_or_plain(step: Step, path: str, attributes: int, namespace: int) -> int:
-    fd = _try(path, False, attributes, namespace)
-    if fd >= 0:
-        return fd
-    if -fd not in (errno.EINVAL, errno.EPERM):
-        raise SetupError(-fd, None, path, step.describe())
+def _open_idmapped_or_plain(step: Step, path: str, attributes: int, namespace: int) -> Descriptor:
+    tree, error = _try(path, False, attributes, namespace)
+    if not error:
+        return tree
+    if error not in (errno.EINVAL, errno.EPERM):
+        raise SetupError(error, None, path, step.describe())
     if not attributes & MountAttr.READ_ONLY:
         raise SetupError(
-            -fd,
+            error,
             "its file system cannot be idmapped, so host root's container cannot write to it; "
             "bind it read-only, or choose the host's ids yourself with host_uid_start=",
             path,
             step.describe(),
         )
-    fd = _try(path, False, attributes, -1)
-    if fd < 0:
-        raise SetupError(-fd, None, path, step.describe())
-    return fd
+    tree, error = _try(path, False, attributes, -1)
+    if error:
+        raise SetupError(error, None, path, step.describe())
+    return tree
 
 
 def _mounts_below(source: str) -> Iterator[str]:
@@ -135,21 +127,11 @@ def _mounts_below(source: str) -> Iterator[str]:
 _MOST = 8  # of them stay open: one for each pair of guest ids that was used last
 
 
-class _Namespace:
-    """A descriptor that closes when the last call that uses it has let go of it."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        os.close(self.fd)
-
-
-_namespaces: dict[tuple[str, str], _Namespace] = {}  # the one used last stands last
+_namespaces: dict[tuple[str, str], Descriptor] = {}  # the one used last stands last
 _lock = threading.Lock()
 
 
-def _mount_namespace(identity: Identity) -> _Namespace | None:
+def _mount_namespace(identity: Identity) -> Descriptor | None:
     """A user namespace with the maps, kept open for the next call; None for no idmapped binds."""
     if not identity.mount_uid_map:
         return None
@@ -160,7 +142,7 @@ def _mount_namespace(identity: Identity) -> _Namespace | None:
             fd = lib.pc_make_user_namespace(*(text.encode() for text in key))
             if fd < 0:
                 raise SetupError(-fd, None, None, "make the user namespace of idmapped mounts")
-            namespace = _Namespace(int(fd))
+            namespace = Descriptor(int(fd))
         _namespaces[key] = namespace
         while len(_namespaces) > _MOST:
             del _namespaces[next(iter(_namespaces))]

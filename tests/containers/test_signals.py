@@ -227,3 +227,20 @@ def test_caller_that_is_killed_takes_its_container_along(script):
             return
         time.sleep(0.01)
     raise AssertionError("the container outlived its caller")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_fork_of_process_1_ends_by_its_signals(number):
+    """It has the handlers of process 1, which speak for the whole container."""
+
+    def fn():
+        child = os.fork()
+        if child == 0:
+            time.sleep(30)
+            os._exit(0)
+        os.kill(child, number)
+        return os.waitpid(child, 0)[1]
+
+    completed = pycontainer.run_container([], fn)
+    assert completed.result() == number
+    assert completed.returncode == 0

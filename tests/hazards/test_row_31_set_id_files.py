@@ -10,6 +10,7 @@ import errno
 import os
 import platform
 import stat
+from typing import Any
 
 import pytest
 
@@ -271,3 +272,23 @@ def test_without_a_writable_bind_nothing_is_filtered(outside):
             return next(line for line in file if line.startswith("Seccomp:")).split()[1]
 
     assert call_with_container([bind(outside, "/data")], fn, timeout=20) == "0"
+
+
+def test_file_behind_stdout(tmp_path):
+    """With the host's own ids inside, it belongs to somebody there; no bind is needed."""
+
+    def fn():
+        refused = []
+        for change in (lambda: os.fchmod(1, 0o4755), lambda: os.chmod("/proc/self/fd/1", 0o4755)):
+            try:
+                change()
+            except PermissionError:
+                refused.append(True)
+        return refused
+
+    explicit: Any = {"host_uid_start": 0, "host_gid_start": 0, "host_uids": 65536}
+    choices: list[Any] = [{}, explicit]
+    for ids in choices:
+        with open(tmp_path / "out", "wb") as out:
+            assert call_with_container([], fn, stdout=out, **ids) == [True, True]
+        assert not (tmp_path / "out").stat().st_mode & stat.S_ISUID

@@ -128,8 +128,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    except KeyError as error:\n"
         "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _end_inter",
         DISPATCH,
-        "                finally:\n                    os._exit(child.FAILED)\n",
-        "                finally:\n                    pass\n",
+        "                if os.getpid() != caller:\n                    os._exit(child.FAILED)\n",
+        "                pass\n",
     ),
     "9b": (
         STDIO,
@@ -142,9 +142,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         '    fork = options.start_method == "fork"\n',
         "    fork = True\n",
         DISPATCH,
-        "            supervisor = os.fork()\n",
-        "            import ctypes, platform\n"
-        "            supervisor = ctypes.PyDLL(None).syscall("
+        "                exchange.supervisor = os.fork()\n",
+        "                import ctypes, platform\n"
+        "                exchange.supervisor = ctypes.PyDLL(None).syscall("
         "56 if platform.machine() == 'x86_64' else 220, 17, 0, 0, 0, 0)\n",
     ),
     "11": (JOIN_C, *DUMPABLE),
@@ -175,14 +175,13 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # A process by its number.
     "15": (
         EXCURSION,
-        "pidfd = os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number)",
-        "pidfd = _open(number)",
+        "Descriptor(os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number))",
+        "Descriptor(_open(number))",
     ),
     "15b": (
         EXCURSION,
         "        running = start_join(\n",
-        "        os.close(pidfd)\n        pidfd = os.pidfd_open(number)\n"
-        "        running = start_join(\n",
+        "        pidfd = Descriptor(os.pidfd_open(number))\n        running = start_join(\n",
     ),
     "15c": (
         EXCHANGE,

@@ -296,3 +296,46 @@ def test_many_guests(tmp_path):
     for uid in (*range(1, 30), 70_000, 1, 0):
         assert call_with_container([bind(tmp_path, "/here")], fn, guest_uid=uid) == uid
     assert len(os.listdir("/proc/self/fd")) <= before + 8
+
+
+def test_submounts_of_a_link(run_program, tmp_path):
+    run_program(
+        """
+    import subprocess
+    here = Path(sys.argv[1])
+    (here / "real/proc").mkdir(parents=True)
+    (here / "link").symlink_to("real")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "proc", "proc", here / "real/proc"], check=True)
+    assert call_with_container(
+        [bind(here / "link", "/here")], lambda: Path("/here/proc/version").exists()
+    )
+    """,
+        str(tmp_path),
+        before=("unshare", "--mount"),
+    )
+
+
+def test_submounts_do_not_follow_links(run_program, tmp_path):
+    """Whoever may write to the source could lead a submount onto the host."""
+    run_program(
+        """
+    import subprocess
+    from pycontainer._native import lib
+    here = os.fsencode(sys.argv[1])
+    os.makedirs(here + b"/source/a/b")
+    os.makedirs(here + b"/victim/b")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    tree = lib.pc_open_source(here + b"/source", True, 0, -1)
+    submount = lib.pc_open_source(here, False, 0, -1)
+    assert tree >= 0 and submount >= 0
+    os.rename(here + b"/source/a", here + b"/source/old")
+    os.symlink(here + b"/victim", here + b"/source/a")
+    assert lib.pc_graft(tree, b"a/b", submount) == 40  # ELOOP
+    assert lib.pc_graft(tree, b"../victim/b", submount) == 18  # EXDEV
+    assert not os.path.ismount(here + b"/victim/b")
+    assert lib.pc_graft(tree, b"old/b", submount) == 0
+    """,
+        str(tmp_path),
+        before=("unshare", "--mount"),
+    )

@@ -18,7 +18,6 @@ from pycontainer.plan.steps import MountAttr, Op, StepFlag
         ("pc_step", STEP),
         ("pc_order", protocol.ORDER),
         ("pc_request", protocol.REQUEST),
-        ("pc_status", protocol.STATUS),
         ("pc_failure", protocol.FAILURE),
     ],
 )

@@ -27,6 +27,10 @@ def calls_uses_lock():
     return uses_lock()
 
 
+# They go by value however the tests are imported.
+uses_lock.__module__ = calls_uses_lock.__module__ = "__main__"
+
+
 @dataclasses.dataclass
 class Job:
     connection: sqlite3.Connection
