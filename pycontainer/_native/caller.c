@@ -269,10 +269,10 @@ uint64_t pc_effective_capabilities(void)
 }
 
 /* Everything that a forkserver took over from this process when it started: ids, groups,
-   capabilities, limits, namespaces, root, cgroup, whether it is filtered.  Returns the length written, or -errno. */
+   capabilities, limits, namespaces, root, cgroup, whether it is filtered.  Returns the length
+   written, or -errno. */
 int pc_fingerprint(char *buffer, size_t size)
 {
-    static const char *const namespaces[] = {"user", "pid", "mnt", "net", "ipc", "uts", "cgroup"};
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct {
         uid_t uids[3];
@@ -282,7 +282,7 @@ int pc_fingerprint(char *buffer, size_t size)
         dev_t root_device;
         ino_t root;
         struct rlimit limits[RLIM_NLIMITS];
-        ino_t namespaces[sizeof(namespaces) / sizeof(namespaces[0])];
+        uint64_t namespaces[PC_NAMESPACES];
     } state;
     size_t used = sizeof(state);
     int directory, fd, count;
@@ -306,12 +306,10 @@ int pc_fingerprint(char *buffer, size_t size)
     directory = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return -errno;
-    for (size_t i = 0; i < sizeof(namespaces) / sizeof(namespaces[0]); i++) {
-        char name[32];
-        struct stat status;
-        snprintf(name, sizeof(name), "ns/%s", namespaces[i]);
-        if (fstatat(directory, name, &status, 0) == 0)
-            state.namespaces[i] = status.st_ino;
+    int error = pc_namespace_numbers(directory, state.namespaces);
+    if (error) {
+        close(directory);
+        return -error;
     }
     memcpy(buffer, &state, sizeof(state));
     count = getgroups((int)((size - used) / sizeof(gid_t)), (gid_t *)(void *)(buffer + used));

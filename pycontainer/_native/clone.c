@@ -209,7 +209,7 @@ pid_t pc_spawn(const struct pc_order *order, const int *fds, int lifeline, bool 
     if (pid == 0) {
         int arranged[PC_FD_COUNT];
         memcpy(arranged, fds, sizeof(arranged));
-        if (!(order->flags & PC_ORDER_LOADER))
+        if (!is_plain(order))
             arranged[PC_FD_STATUS] = -1;
         int error = arrange_child(arranged, lifeline, mapped);
         if (error)
@@ -271,8 +271,10 @@ void pc_await_order(void)
         _exit(0);
     for (int i = count; i < PC_FD_COUNT; i++)
         fds[i] = -1;
-    close(fds[PC_FD_STATUS]); /* its supervisor reports to the caller, not this process */
-    fds[PC_FD_STATUS] = -1;
+    if (!is_plain(&order)) {
+        close(fds[PC_FD_STATUS]); /* its supervisor reports to the caller, not this process */
+        fds[PC_FD_STATUS] = -1;
+    }
     error = pc_raise_fds(fds, count);
     if (!error)
         error = pc_child_arrange(fds, PC_FD_LIFELINE,

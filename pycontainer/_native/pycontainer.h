@@ -80,6 +80,7 @@ enum {
     PC_NS_IPC = 16,
     PC_NS_UTS = 32,
     PC_NS_CGROUP = 64,
+    PC_NAMESPACES = 7, /* how many kinds there are */
 };
 
 /* The caller orders a child of the forkserver; the descriptors of PC_FD_* go along. */
@@ -209,6 +210,9 @@ ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_coun
 int pc_send(int socket, const void *buffer, size_t size, const int *fds, int fd_count);
 int pc_receive_status(int socket, struct pc_status *status, int *pidfd);
 void pc_close(int *fd);
+uint64_t pc_now(void);
+struct rusage;
+struct pc_status pc_end_status(int wait_status, const struct rusage *usage, uint64_t started);
 
 /* attributes.c */
 uint64_t pc_kernel_mount_attributes(uint64_t flags, uint64_t *clear);
@@ -290,6 +294,7 @@ struct pc_target {
     uint64_t capabilities[5];
     uint32_t filters, reserved; /* seccomp filters */
 };
+int pc_namespace_numbers(int directory, uint64_t numbers[PC_NAMESPACES]);
 int pc_look_at(int pid, struct pc_target *target);
 
 /* visit.c */

@@ -32,19 +32,9 @@ static struct {
     size_t count, room;
     int signals;  /* signalfd of SIGCHLD */
     int lifeline[2];
+    uint64_t ordered; /* when the last order came */
+    bool hurried;     /* and whether it came soon after the one before */
 } server = {.signals = -1, .lifeline = {-1, -1}};
-
-static uint64_t now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-static uint64_t microseconds(struct timeval time)
-{
-    return (uint64_t)time.tv_sec * 1000000u + (uint64_t)time.tv_usec;
-}
 
 static int tell(int socket, struct pc_status status, int pidfd)
 {
@@ -68,7 +58,8 @@ static int add_child(pid_t pid, int status, uint64_t started)
 /* ---- spares: a container's and an excursion's process, cloned before they are ordered ---- */
 
 enum { CONTAINER, JOIN, SPARES };
-enum { SPARE_LIFE = 10000 }; /* milliseconds without an order */
+enum { HURRY = 3000000 };       /* nanoseconds */
+enum { SPARE_LIFE = 10000000 }; /* microseconds without an order */
 
 static struct spare {
     pid_t pid; /* 0: there is none */
@@ -95,16 +86,7 @@ static void report_end(pid_t pid, int status, const struct rusage *usage)
         struct child *child = &server.children[i];
         if (child->pid != pid)
             continue;
-        tell(child->status,
-             (struct pc_status){
-                 .kind = PC_STATUS_EXITED,
-                 .value = status,
-                 .user_us = microseconds(usage->ru_utime),
-                 .system_us = microseconds(usage->ru_stime),
-                 .wall_ns = now() - child->started,
-                 .max_rss = (uint64_t)usage->ru_maxrss * 1024,
-             },
-             -1);
+        tell(child->status, pc_end_status(status, usage, child->started), -1);
         close(child->status);
         *child = server.children[--server.count];
         return;
@@ -160,7 +142,7 @@ static void adopt(pid_t pid, int pidfd, const int *fds, uint64_t started)
 static int start_child(const struct pc_order *order, const int *fds, bool received)
 {
     int pidfd = -1;
-    uint64_t started = now();
+    uint64_t started = pc_now();
     pid_t pid = pc_spawn(order, fds, server.lifeline[0], received, &pidfd);
     if (pid == 0) {
         free(server.children);
@@ -190,7 +172,7 @@ static void end_spares(void)
 static bool use_spare(const struct pc_order *order, const int *fds, int count)
 {
     struct spare *spare = spare_for(order);
-    uint64_t started = now();
+    uint64_t started = pc_now();
 
     if (spare->pid == 0 || memcmp(&spare->order, order, sizeof(*order)) != 0 ||
         pc_send(spare->socket, order, sizeof(*order), fds, count) != 0)
@@ -223,15 +205,18 @@ static bool any_wanted(void)
     return spares[CONTAINER].wanted || spares[JOIN].wanted;
 }
 
-/* How long to wait for something else to do, in milliseconds, before a spare is made.  A clone of
-   all namespaces holds locks of the kernel that the container which was just ordered needs for its
-   mounts: it comes when that one is set up.  A plain fork disturbs nobody. */
-static int patience(void)
+/* How long to wait for something else to do, in microseconds, before a spare is made; -1: for ever.
+   What was just ordered comes first.  A clone of all namespaces holds locks of the kernel that a
+   container needs for its mounts, and whatever runs here takes a processor from an excursion,
+   which is over in less than a millisecond.  But where one excursion follows another, the next
+   would find no spare: there it is made as soon as the ordered one can run elsewhere. */
+static long patience(void)
 {
-    if (spares[JOIN].wanted)
-        return 0;
-    if (spares[CONTAINER].wanted)
-        return 1;
+    if (any_wanted()) {
+        if (server.count == 0)
+            return 0;
+        return spares[JOIN].wanted && server.hurried ? 100 : 1000;
+    }
     return spares[CONTAINER].pid > 0 || spares[JOIN].pid > 0 ? SPARE_LIFE : -1;
 }
 
@@ -296,6 +281,9 @@ static int serve_order(int control)
         pc_raise_fds(fds, count) == 0) {
         for (int i = count; i < PC_FD_COUNT; i++)
             fds[i] = -1;
+        const uint64_t before = server.ordered;
+        server.ordered = pc_now();
+        server.hurried = server.ordered - before < HURRY;
         if (order.flags & PC_ORDER_JOIN)
             pc_load_name_services(); /* here, so that only the first one waits for it */
         order.uid_map[sizeof(order.uid_map) - 1] = order.gid_map[sizeof(order.gid_map) - 1] = 0;
@@ -332,7 +320,9 @@ int pc_serve(int control, int caller)
             {.fd = control, .events = POLLIN},
             {.fd = caller, .events = POLLIN},
         };
-        int ready = poll(polled, 3, patience());
+        const long wait = patience();
+        const struct timespec timeout = {wait / 1000000, wait % 1000000 * 1000};
+        int ready = ppoll(polled, 3, wait < 0 ? NULL : &timeout, NULL);
         if (ready < 0) {
             if (errno == EINTR)
                 continue;

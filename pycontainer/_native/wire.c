@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST_FDS = 253 }; /* SCM_MAX_FD, include/net/scm.h */
@@ -75,6 +77,31 @@ int pc_receive_status(int socket, struct pc_status *status, int *pidfd)
         return 1;
     status->kind = 0;
     return length < 0 ? (int)length : 0;
+}
+
+uint64_t pc_now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static uint64_t microseconds(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * 1000000u + (uint64_t)time.tv_usec;
+}
+
+/* What the caller is told at the end of a process that was started at the moment *started*. */
+struct pc_status pc_end_status(int wait_status, const struct rusage *usage, uint64_t started)
+{
+    return (struct pc_status){
+        .kind = PC_STATUS_EXITED,
+        .value = wait_status,
+        .user_us = microseconds(usage->ru_utime),
+        .system_us = microseconds(usage->ru_stime),
+        .wall_ns = pc_now() - started,
+        .max_rss = (uint64_t)usage->ru_maxrss * 1024,
+    };
 }
 
 /* Closes a descriptor once, whatever interrupts the Python around it. */
