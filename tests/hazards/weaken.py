@@ -15,7 +15,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[1]
+ATTACH_C = "pycontainer/_native/attach.c"
 ATTRIBUTES_C = "pycontainer/_native/attributes.c"
+BIND_C = "pycontainer/_native/bind.c"
 CALLER_C = "pycontainer/_native/caller.c"
 ACCOUNTS = "pycontainer/host/accounts.py"
 CHILD = "pycontainer/launch/child.py"
@@ -30,6 +32,7 @@ IDENTITY = "pycontainer/launch/identity.py"
 IDENTITY_C = "pycontainer/_native/identity.c"
 JOIN_C = "pycontainer/_native/join.c"
 REQUEST_C = "pycontainer/_native/request.c"
+RESOLVE_C = "pycontainer/_native/resolve.c"
 RUNNING = "pycontainer/launch/running.py"
 SERVER_C = "pycontainer/_native/server.c"
 SETUP_C = "pycontainer/_native/setup.c"
@@ -54,9 +57,9 @@ DUMPABLE = (
 WEAKENINGS: dict[str, tuple[str, ...]] = {
     # Paths of the container with the host's eyes.
     "1": (
-        SETUP_C,
-        "        fd = (int)syscall(SYS_openat2, setup.root, path, &how, sizeof(how));",
-        "        fd = (how.resolve = 0, (int)syscall(SYS_openat2, setup.root,"
+        RESOLVE_C,
+        "        fd = (int)syscall(SYS_openat2, pc_root, path, &how, sizeof(how));",
+        "        fd = (how.resolve = 0, (int)syscall(SYS_openat2, pc_root,"
         ' path[1] ? path + 1 : ".", &how, sizeof(how)));',
     ),
     # Entries on the host's file systems: the check of the plan and the one in the helper.
@@ -64,23 +67,23 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         ARRANGEMENT,
         '    """Entries are made on a tmpfs of the container only."""\n',
         "    return\n",
-        SETUP_C,
+        RESOLVE_C,
         "    return EXDEV;",
         "    return 0;",
     ),
-    "4": (SETUP_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_BENEATH,"),
-    "4b": (SETUP_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_NO_SYMLINKS,"),
+    "4": (RESOLVE_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_BENEATH,"),
+    "4b": (RESOLVE_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_NO_SYMLINKS,"),
     "4c": (
-        SETUP_C,
-        "int fd = open_inside(target, O_PATH, 0);",
-        "int fd = open_inside(target, O_RDONLY, 0);",
+        ATTACH_C,
+        "int fd = pc_open_inside(target, O_PATH, 0);",
+        "int fd = pc_open_inside(target, O_RDONLY, 0);",
     ),
     # A refused step that is passed over.
     "5": (SETUP_C, "        if (error) {\n", "        if (error && error != EPERM) {\n"),
     "5b": (
         SETUP_C,
-        "return sys_mount_setattr(setup.root, 0, &read_only) != 0 ? errno : 0;",
-        "return sys_mount_setattr(setup.root, 0, &read_only), 0;",
+        "return pc_mount_setattr(pc_root, 0, &read_only) != 0 ? errno : 0;",
+        "return pc_mount_setattr(pc_root, 0, &read_only), 0;",
     ),
     "5c": (IDENTITY_C, "if (error != EPERM || !groups_are_fixed())", "if (error != EPERM)"),
     "5d": (
@@ -247,9 +250,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         CALLER_C,
         'fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0),',
         'fd, "", AT_EMPTY_PATH,',
-        SETUP_C,
-        "sys_mount_setattr(tree, recursive ? AT_RECURSIVE : 0, &attributes) != 0)",
-        "sys_mount_setattr(tree, 0, &attributes) != 0)",
+        BIND_C,
+        "pc_mount_setattr(tree, recursive ? AT_RECURSIVE : 0, &attributes) != 0)",
+        "pc_mount_setattr(tree, 0, &attributes) != 0)",
     ),
     # Flags that are not asked for are cleared, as the old remount does.
     "24": (
