@@ -5,7 +5,8 @@ enum {
     PC_OP_MAKE_DIRECTORY, PC_OP_WRITE_FILE, PC_OP_MAKE_SYMLINK, PC_OP_MOUNT, PC_OP_BIND,
     PC_OP_CONSOLE, PC_OP_PIVOT, PC_OP_ROOT_READ_ONLY, PC_OP_LOCK, PC_OP_SET_HOSTNAME,
     PC_OP_LOOPBACK_UP, PC_OP_NEW_KEYRING, PC_OP_CHANGE_DIRECTORY, PC_OP_LIMIT_CAPABILITIES,
-    PC_OP_NO_NEW_PRIVILEGES, PC_OP_REFUSE_SET_ID, ...
+    PC_OP_NO_NEW_PRIVILEGES, PC_OP_REFUSE_SET_ID, PC_OP_SET_LIMIT, PC_OP_SET_AFFINITY,
+    PC_OP_INSTALL_FILTER, ...
 };
 enum {
     PC_STEP_OPTIONAL, PC_STEP_CREATE_TARGET, PC_STEP_IGNORE_EPERM, PC_STEP_RECURSIVE,
@@ -30,6 +31,10 @@ enum {
     PC_SAY_SETUP_FAILED, PC_SAY_LOAD_FAILED, PC_SAY_THREADED, PC_SAY_READY, PC_SAY_VALUE,
     PC_SAY_EXCEPTION, PC_SAY_UNENCODABLE, PC_SAY_ENDED, PC_SAY_HOOK_FAILED, PC_SAY_VALUE_PICKLE, ...
 };
+enum {
+    PC_LIMIT_CPU, PC_LIMIT_FILE_SIZE, PC_LIMIT_DATA, PC_LIMIT_STACK, PC_LIMIT_CORE,
+    PC_LIMIT_PROCESSES, PC_LIMIT_OPEN_FILES, PC_LIMIT_ADDRESS_SPACE, ...
+};
 enum { PC_JOIN_NO_NEW_PRIVILEGES, PC_JOIN_REFUSE_SET_ID, PC_JOIN_REFUSE_ATTRIBUTES, ... };
 enum { PC_AT_NOTHING, PC_AT_SOURCE, PC_AT_TARGET, ... };
 enum {
@@ -51,7 +56,7 @@ struct pc_request {
     uint32_t magic, flags, steps, before_hook, step_count, text, text_length, uid_map, gid_map;
     uint32_t lock_uid_map, lock_gid_map, lock_mapper;
     uint64_t payload, payload_length;
-    uint32_t join_namespaces, join_uid, join_gid, join_no_new_privileges, join_pid, reserved;
+    uint32_t join_namespaces, join_uid, join_gid, join_no_new_privileges, join_pid, before_start;
     uint64_t join_capabilities[5];
 };
 struct pc_failure {

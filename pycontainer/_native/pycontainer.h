@@ -35,6 +35,9 @@ enum {
     PC_OP_LIMIT_CAPABILITIES,
     PC_OP_NO_NEW_PRIVILEGES,
     PC_OP_REFUSE_SET_ID,
+    PC_OP_SET_LIMIT,
+    PC_OP_SET_AFFINITY,
+    PC_OP_INSTALL_FILTER,
 };
 
 enum {
@@ -56,6 +59,18 @@ enum {
     PC_MOUNT_STRICT_ATIME = 16,
     PC_MOUNT_NO_ATIME = 32,
     PC_MOUNT_NO_SYMFOLLOW = 64,
+};
+
+/* What a PC_OP_SET_LIMIT bounds. */
+enum {
+    PC_LIMIT_CPU,
+    PC_LIMIT_FILE_SIZE,
+    PC_LIMIT_DATA,
+    PC_LIMIT_STACK,
+    PC_LIMIT_CORE,
+    PC_LIMIT_PROCESSES,
+    PC_LIMIT_OPEN_FILES,
+    PC_LIMIT_ADDRESS_SPACE,
 };
 
 struct pc_step {
@@ -157,7 +172,7 @@ struct pc_request {
     uint32_t join_uid, join_gid;
     uint32_t join_no_new_privileges; /* PC_JOIN_* */
     uint32_t join_pid; /* for PC_REQUEST_JOIN_OWNER */
-    uint32_t reserved;
+    uint32_t before_start; /* how many steps run before the function's own process */
     uint64_t join_capabilities[5]; /* inheritable permitted effective bounding ambient */
 };
 
@@ -243,6 +258,11 @@ int pc_new_keyring(void);
 int pc_enter_user_namespace(int control);
 int pc_write_at(int directory, const char *name, const char *text);
 extern int pc_proc; /* O_PATH of the host's /proc, opened before the first mount */
+
+/* bounds.c: each returns 0 or an errno */
+int pc_set_limit(uint64_t resource, uint64_t soft, uint64_t hard);
+int pc_set_affinity(const void *set, size_t size);
+int pc_install_filter(const void *program, size_t size, uint64_t flags);
 
 /* child.c */
 void pc_default_signals(void);

@@ -30,7 +30,8 @@ static bool fits(const struct pc_request *request, uint64_t size)
     return request->magic == PC_MAGIC && request->steps % 8 == 0 && steps_end <= size &&
            text_end <= size && request->payload <= size &&
            request->payload_length <= size - request->payload &&
-           request->before_hook <= request->step_count;
+           request->before_hook <= request->before_start &&
+           request->before_start <= request->step_count;
 }
 
 /* The first message of the call, checked; NULL when there is none (the caller has gone) or it is
@@ -87,13 +88,14 @@ int pc_close_all_but_call(void)
     return close_from(PC_FD_CALL + 1);
 }
 
-/* Runs the steps before (0) or after (1) the populate hook.  The caller is told of a failure.
+/* Runs the steps before (0) or after (1) the populate hook, or those of the process that runs the
+   function or program, which may be the child of an init (2).  The caller is told of a failure.
    Returns 0 or an errno. */
 int pc_run_plan(int part)
 {
+    const uint32_t ends[] = {current->before_hook, current->before_start, current->step_count};
     struct pc_failure failure = {.step = -1};
-    int error = part == 0 ? pc_run_steps(current, 0, current->before_hook, &failure)
-                          : pc_run_steps(current, current->before_hook, current->step_count, &failure);
+    int error = pc_run_steps(current, part == 0 ? 0 : ends[part - 1], ends[part], &failure);
     if (error)
         return say_failure(failure);
     if (part == 1) {

@@ -25,6 +25,8 @@ from .checks import (
     refuse,
     text_of,
 )
+from .filters import SeccompFilter
+from .limits import Limits
 from .namespaces import NAMESPACES, check_namespaces, namespace_names
 from .part import Part
 
@@ -128,6 +130,8 @@ class Container:
             without ``CAP_``, in either case; kept as a frozenset of "CAP_…" names.
         no_new_privs: forbid set-id programs and file capabilities to raise privileges
             (PR_SET_NO_NEW_PRIVS of prctl(2)).
+        seccomp: which system calls are allowed; None filters none.
+        limits: what it may use; None is as much as the caller.
 
     Raises:
         ValueError: its message lists every bad field, a line each.
@@ -153,6 +157,8 @@ class Container:
         default=ALL, converter=capability_names, kw_only=True
     )
     no_new_privs: bool = field(default=True, kw_only=True)
+    seccomp: SeccompFilter | None = field(default=None, kw_only=True)
+    limits: Limits | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         problems: Problems = []
@@ -166,6 +172,10 @@ class Container:
         if self.child_is_pid1 is not None:
             check_flag(problems, "child_is_pid1", self.child_is_pid1)
         check_capabilities(problems, self.capabilities)
+        for name, kind in (("seccomp", SeccompFilter), ("limits", Limits)):
+            value: Any = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                problems.append(f"{name} must be a {kind.__name__} or None, not {value!r}")
         check_arrangement(problems, self.mounts, _namespaces(self), self.rootfs)
         refuse("container", problems)
 
@@ -189,6 +199,8 @@ class ContainerChanges(TypedDict, total=False):
     loopback_network: bool
     capabilities: Literal["all"] | Iterable[str]
     no_new_privs: bool
+    seccomp: SeccompFilter | None
+    limits: Limits | None
 
 
 class ContainerOptions(ContainerChanges, total=False):

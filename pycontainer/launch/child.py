@@ -256,6 +256,8 @@ def _become_container(
             _say_setup_failed(refused, lib.PC_STAGE_FORK)
     elif os.getpid() == 1:
         lib.pc_signals_of_init()
+    if lib.pc_run_plan(2):
+        os._exit(FAILED)
     _say(lib.PC_SAY_READY, [])
     if call.flags & lib.PC_REQUEST_WAIT and lib.pc_wait_for_word():
         os._exit(FAILED)

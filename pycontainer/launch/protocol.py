@@ -92,6 +92,7 @@ def pack_request(
     flags: int,
     plan: Packed,
     before_hook: int,
+    before_start: int,
     payload: Sequence[Any] = (),
     *,
     maps: tuple[str, str, str, str] = ("", "", "", ""),
@@ -102,6 +103,8 @@ def pack_request(
 
     Arguments:
         plan: the packed steps.
+        before_hook, before_start: how many come before the populate hook, and before the process
+            that runs the function.
         payload: a preamble and the payload's chunks.
         maps: what the child writes itself: uid, gid, and the same for the lock.
         join: namespaces, uid, gid, PC_JOIN_*, pid, capability sets, for an excursion.
@@ -139,7 +142,7 @@ def pack_request(
             gid,
             no_new_privileges,
             pid,
-            0,
+            before_start,
             *capabilities,
         )
 

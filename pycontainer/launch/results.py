@@ -16,11 +16,22 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Verdict(Enum):
-    """Why a container ended."""
+    """Why a container ended.
+
+    OK: with exit status 0.  EXIT: with another.  SIGNAL: by a signal that no limit sent.
+    WALL_TIME, CPU_TIME, MEMORY, OUTPUT: by that limit, whichever mechanism held it.
+    SECCOMP: by its filter.  CANCELLED: the caller ended it.
+    """
 
     OK = "ok"
     EXIT = "exit"
     SIGNAL = "signal"
+    WALL_TIME = "wall_time"
+    CPU_TIME = "cpu_time"
+    MEMORY = "memory"
+    OUTPUT = "output"
+    SECCOMP = "seccomp"
+    CANCELLED = "cancelled"
 
 
 @frozen

@@ -144,6 +144,7 @@ def start(
         flags,
         pack(plan, trees=trees),
         plan.hook,
+        plan.start,
         chunks,
         maps=(
             identity.uid_map if own else "",
@@ -204,6 +205,7 @@ def start_join(
     request, total = pack_request(
         lib.PC_REQUEST_JOIN_OWNER if owner else 0,
         Packed(b"", b"\0"),
+        0,
         0,
         [_preamble(env, options), *data.chunks],
         join=join,
@@ -356,4 +358,4 @@ def _for_host(plan: Plan, identity: Identity, guest_uid: int, streams: Stdio) ->
     steps = list(plan.steps)
     # Where host root is not id 0 inside, a nested user namespace could give file capabilities.
     steps.insert(after + 1, Step(Op.REFUSE_SET_ID, numbers=(int(guest_uid != 0),)))
-    return Plan(tuple(steps), plan.hook)
+    return Plan(tuple(steps), plan.hook, plan.start + 1)

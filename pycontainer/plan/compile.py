@@ -50,10 +50,13 @@ class Plan:
     Attributes:
         steps: all of them.  The place of a step here is its number in the helper's reports.
         hook: how many come before the ``populate_filesystem`` hook.
+        start: how many come before the process that runs the function or program: those after
+            are for it alone, and not for an init above it.
     """
 
     steps: tuple[Step, ...]
     hook: int
+    start: int
     _packed: dict[bool, Packed] = field(factory=dict, init=False, eq=False, repr=False)
 
     @property
@@ -128,7 +131,8 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
         )
     if container.no_new_privs:
         steps.append(Step(Op.NO_NEW_PRIVILEGES))
-    return Plan(tuple(steps), hook)
+    start = len(steps)
+    return Plan(tuple(steps), hook, start)
 
 
 def _identity(container: Container) -> list[Step]:

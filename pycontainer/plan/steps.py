@@ -38,6 +38,9 @@ class Op(IntEnum):
     LIMIT_CAPABILITIES = 19
     NO_NEW_PRIVILEGES = 20
     REFUSE_SET_ID = 21
+    SET_LIMIT = 22
+    SET_AFFINITY = 23
+    INSTALL_FILTER = 24
 
 
 class StepFlag(IntFlag):
@@ -85,9 +88,10 @@ PHASES = (
     "populate",
     "lock",
     "privileges",
+    "start",
 )
 """The phases of a plan, in order.  "populate" has no steps: a ``populate_filesystem`` hook runs
-there."""
+there.  "start" is what only the function's or program's own process does, below an init."""
 
 _PHASE = {
     Op.MAP_IDS: "identity",
@@ -111,6 +115,9 @@ _PHASE = {
     Op.LIMIT_CAPABILITIES: "privileges",
     Op.NO_NEW_PRIVILEGES: "privileges",
     Op.REFUSE_SET_ID: "privileges",
+    Op.SET_LIMIT: "start",
+    Op.SET_AFFINITY: "start",
+    Op.INSTALL_FILTER: "start",
 }
 
 
@@ -213,6 +220,12 @@ def _console(step: Step) -> str:
     return f"bind the terminal of stdin at {show(step.path)}, if it is one{_conditions(step)}"
 
 
+def _set_limit(step: Step) -> str:
+    _, soft, hard = step.numbers
+    bound = str(soft) if soft == hard else f"{soft}, at most {hard}"
+    return f"bound the resource {show(step.path)} of each process to {bound}"
+
+
 def _limit_capabilities(step: Step) -> str:
     from ..declare.capabilities import CAPABILITIES  # only the words need the table
 
@@ -242,6 +255,9 @@ _WORDS: dict[Op, Callable[[Step], str]] = {
     Op.CHANGE_DIRECTORY: lambda step: f"change to the directory {show(step.path)}",
     Op.LIMIT_CAPABILITIES: _limit_capabilities,
     Op.NO_NEW_PRIVILEGES: lambda step: "allow no new privileges",
+    Op.SET_LIMIT: _set_limit,
+    Op.SET_AFFINITY: lambda step: f"run on the processors {show(step.path)} alone",
+    Op.INSTALL_FILTER: lambda step: f"filter system calls: {step.path}",
     Op.REFUSE_SET_ID: lambda step: (
         "refuse to make files set-id" + (" or to set attributes" if any(step.numbers) else "")
     ),

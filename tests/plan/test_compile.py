@@ -420,7 +420,8 @@ def test_thousand_binds_are_linear():
 
 
 def test_plan_by_value():
-    assert compile(Container()) == Plan(compile(Container()).steps, compile(Container()).hook)
+    plan = compile(Container())
+    assert plan == Plan(plan.steps, plan.hook, plan.start)
 
 
 def test_same_words_in_both_layers():

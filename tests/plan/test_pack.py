@@ -55,7 +55,7 @@ def padded(step):
 
 def test_pack_row():
     assert STEP.size == 48
-    packed = pack(Plan((Step(Op.BIND, "/t", "/s", mode=3, flags=8, numbers=(7, 2**64 - 1)),), 1))
+    packed = pack(Plan((Step(Op.BIND, "/t", "/s", mode=3, flags=8, numbers=(7, 2**64 - 1)),), 1, 1))
     assert packed.blob == b"\0/t\0/s\0"
     assert STEP.unpack(packed.steps) == (10, 8, 3, 1, 4, 0, 0, 7, 2**64 - 1, 0)
 
@@ -71,12 +71,12 @@ def test_pack_reads_back():
 
 
 def test_pack_empty_file():
-    packed = pack(Plan((Step(Op.WRITE_FILE, "/e", content=b""),), 1))
+    packed = pack(Plan((Step(Op.WRITE_FILE, "/e", content=b""),), 1, 1))
     assert unpack(packed)[0].content == b""
 
 
 def test_pack_texts_once():
-    packed = pack(Plan((Step(Op.BIND, "/a", "/a"), Step(Op.CHANGE_DIRECTORY, "/a")), 2))
+    packed = pack(Plan((Step(Op.BIND, "/a", "/a"), Step(Op.CHANGE_DIRECTORY, "/a")), 2, 2))
     assert packed.blob == b"\0/a\0"
 
 
@@ -107,7 +107,7 @@ def test_pack_reads_back_anything(rows):
             Step(Op.MOUNT, path, other, tuple(options), numbers=(1, 2, 3)),
             Step(Op.WRITE_FILE, other, content=content, numbers=(0, 0, 0)),
         ]
-    assert unpack(pack(Plan(tuple(steps), 0))) == steps
+    assert unpack(pack(Plan(tuple(steps), 0, 0))) == steps
 
 
 HEADER = Path(__file__).parents[2] / "pycontainer" / "_native" / "pycontainer.h"
