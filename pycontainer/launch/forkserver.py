@@ -26,7 +26,6 @@ from ..errors import HelperError, SetupError
 from .identity import is_host_root
 from .payload import dump_payload
 from .protocol import Preamble
-from .ranges import map_ranges, sizes_of_ranges
 
 __all__ = ["Forkserver", "forkserver"]
 
@@ -60,7 +59,11 @@ class Forkserver:
 
     def __init__(self, preload: tuple[str, ...], fingerprint: bytes, ranges: bool) -> None:
         self.fingerprint = fingerprint
-        self.sizes = sizes_of_ranges() if ranges else None
+        self.sizes = None
+        if ranges:
+            from .ranges import map_ranges, sizes_of_ranges  # few need it
+
+            self.sizes = sizes_of_ranges()
         self.host_root = is_host_root(lib.pc_effective_capabilities())
         self.owner = os.getpid()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

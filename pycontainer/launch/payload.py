@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import PayloadError
-from . import culprit, reconstruct
+from . import reconstruct
 from .pickler import Pickler
 from .references import hooked_locations
 
@@ -71,6 +71,8 @@ def dump_payload(
         PayloadError: fn is not callable, or it captured something that cannot be sent.
     """
     if not callable(fn):
+        from . import culprit  # for messages alone
+
         raise PayloadError(
             f"fn must be a function, not {culprit.a_kind_of(fn)}; "
             "to send a call, wrap it: lambda: f(x)"
@@ -205,6 +207,8 @@ def _explained(
             f"cannot send {what}: something that it refers to is nested too deeply to be "
             "pickled; raise sys.setrecursionlimit(), or send it in pieces"
         )
+    from . import culprit
+
     found = culprit.describe(part, _sendable)
     if found is None:
         return PayloadError(f"cannot send {what}: {error}")
