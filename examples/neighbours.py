@@ -38,6 +38,6 @@ with tempfile.TemporaryDirectory() as site:
         server.stdout.readline()
         print("in its container:", pc.container_excursion(server, what_is_here))
         # The files of the host and the network of the container.
-        answer = pc.container_excursion(server, fetch, namespaces={"user", "net"})
+        answer = pc.container_excursion(server, fetch, namespaces={"net"})
         print("in its network:  ", answer)
         server.kill()

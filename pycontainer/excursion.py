@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ._native import ffi, lib
 from .calls import RELAYED, finish
+from .declare.capabilities import CAPABILITIES
 from .declare.namespaces import check_namespaces
 from .errors import SetupError
 from .launch.descriptor import Descriptor
@@ -27,6 +28,7 @@ __all__ = ["container_excursion"]
 T = TypeVar("T")
 
 _UNCHANGED = 0xFFFFFFFF
+_SYS_ADMIN = 1 << CAPABILITIES["CAP_SYS_ADMIN"]
 
 
 def container_excursion(
@@ -53,8 +55,12 @@ def container_excursion(
         pid: a process of the container, as this process sees it, or a ``Running``.
         fn: a function without parameters.
         timeout: the caller's patience, in seconds; then the visitor is killed.
-        namespaces: join only these, such as ``{"net"}``; None is all that differ.  Without root
-            "user" must be among them: power over the others comes from there (setns(2)).
+        namespaces: join only these, such as ``{"net"}``; None is all that differ.  Joining any of
+            them takes CAP_SYS_ADMIN in the caller's own user namespace (setns(2)).  A caller
+            without it, an ordinary user, has the target's user namespace joined as well; *fn*
+            then has the target's ids and at most its capabilities, as in a whole excursion.  A
+            caller with it joins what is named and nothing else, and *fn* keeps the caller's ids
+            and capabilities.
         owner: go by way of the user namespace that owns the target's pid namespace, as Guix does:
             for a target whose own user namespace may not be joined from here directly.
         preload: modules that *fn* needs and that are to be loaded first.
@@ -83,7 +89,8 @@ def container_excursion(
     occupy_standard_streams()
     pidfd = Descriptor(os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number))
     try:
-        join = _describe(number, pidfd.fd, wanted, isinstance(pid, Running) and _holds_filters(pid))
+        filtered = isinstance(pid, Running) and _holds_filters(pid)
+        join = _describe(number, pidfd.fd, wanted, owner, filtered)
         running = start_join(
             fn,
             options,
@@ -118,7 +125,7 @@ def _no_process(pid: int, why: str) -> SetupError:
 
 
 def _describe(
-    pid: int, pidfd: int, wanted: frozenset[str] | None, filtered: bool
+    pid: int, pidfd: int, wanted: frozenset[str] | None, owner: bool, filtered: bool
 ) -> tuple[int, int, int, int, int, tuple[int, ...]]:
     """What to join and become, read between opening the pidfd and a check that it still lives."""
     target = ffi.new("struct pc_target *")
@@ -147,6 +154,10 @@ def _describe(
     mask = target.differing
     if wanted is not None:
         mask &= namespace_bits(wanted)
+        # The power to join comes from the target's user namespace where the caller has none of its
+        # own; and whoever goes by way of the owner has left the caller's.
+        if owner or (mask and not lib.pc_effective_capabilities() & _SYS_ADMIN):
+            mask |= target.differing & lib.PC_NS_USER
     uid = gid = _UNCHANGED
     if mask & lib.PC_NS_USER:
         uid, gid = target.uid, target.gid
@@ -158,7 +169,9 @@ def _describe(
         own = ffi.new("struct pc_target *")
         if lib.pc_look_at(os.getpid(), own) == 0:
             capabilities = tuple(own.capabilities)
-    restrictions = lib.PC_JOIN_NO_NEW_PRIVILEGES if wanted is None else 0
+    restrictions = 0
+    if wanted is None or mask & lib.PC_NS_USER:
+        restrictions |= lib.PC_JOIN_NO_NEW_PRIVILEGES
     if mask & lib.PC_NS_USER:
         restrictions |= _filters(target, filtered)
     return mask, uid, gid, restrictions, pid, capabilities

@@ -58,8 +58,7 @@ def setup_failure(body: bytes, plan: Plan | None) -> ContainerError:
         failure = SetupError(error, None, None, _STAGES.get(stage, "start the child"))
         if stage in (lib.PC_STAGE_JOIN, lib.PC_STAGE_JOIN_OWNER) and error == errno.EPERM:
             failure.add_note(
-                "joining needs the target's owner or root; see `man 2 setns`. Without root, "
-                'namespaces= must hold "user" too. '
+                "joining needs the target's owner or root; see `man 2 setns`. "
                 "A process that made itself non-dumpable can be joined by root alone."
             )
         return failure

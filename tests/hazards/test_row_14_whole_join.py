@@ -8,7 +8,6 @@ the target is, as the kernel has it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -22,7 +21,6 @@ import pytest
 from pycontainer import (
     NAMESPACES,
     ContainerExitError,
-    SetupError,
     bind,
     call_with_container,
     container_excursion,
@@ -318,20 +316,50 @@ def test_target_of_runc(target_of_runc):
 # ---- a part of a target -----------------------------------------------------------------------
 
 
-def test_only_the_network(is_root):
-    with start_container([]) as running:
+@pytest.mark.parametrize("options", [{}, {"capabilities": ["CAP_CHOWN"]}, {"guest_uid": 9}])
+@pytest.mark.parametrize("owner", [False, True])
+@pytest.mark.parametrize("named", ["net", "uts", "ipc", "cgroup", "pid", "mnt"])
+def test_only_one_namespace(is_root, named, owner, options):
+    """The power over it comes from the user namespace, and stays in there.
+
+    Root has the power of its own, and stays as it is, unless it goes by way of the owner.
+    """
+
+    def fn():
+        found = {kind: os.readlink(f"/proc/thread-self/ns/{kind}") for kind in KINDS}
+        with open("/proc/thread-self/status") as status:
+            words = dict(line.split(":", 1) for line in status)
+        sets = {name: words[name].strip() for name in (*SETS, "NoNewPrivs")}
+        return found, sets, (os.getuid(), os.getgid())
+
+    with start_container([], **options) as running:
         outside, inside = namespaces_of("self"), namespaces_of(running.pid)
-        if not is_root:
-            # The network belongs to a user namespace that the visitor would have to join.
-            with pytest.raises(SetupError) as caught:
-                container_excursion(running, os.getpid, namespaces={"net"})
-            assert caught.value.errno == errno.EPERM
-        names = {"net"} if is_root else {"net", "user"}
-        found = container_excursion(running, look_here, namespaces=names)
-        for kind in KINDS:
-            assert found[kind] == (inside if kind in names else outside)[kind]
-        links = container_excursion(running, lambda: os.listdir("/sys/class"), namespaces=names)
-        assert links  # the caller's files, as nothing of them was joined
+        alone = is_root and not owner
+        joined = {named} if alone else {named, "user"}
+        names = {named, "pid"} if named == "mnt" else {named}  # with /proc comes what it shows
+        joined |= names
+        found, sets, ids = container_excursion(running, fn, namespaces=names, owner=owner)
+        whole = container_excursion(running, lambda: (fn()[1], (os.getuid(), os.getgid())))
+    for kind in KINDS:
+        assert found[kind] == (inside if kind in joined else outside)[kind], kind
+    if alone:
+        own = look()
+        assert {name: own[name] for name in SETS} == {name: sets[name] for name in SETS}
+        assert ids == (os.getuid(), os.getgid())
+    else:
+        assert (sets, ids) == whole
+
+
+def test_files_are_the_callers_with_only_the_network():
+    with start_container([]) as running:
+        assert container_excursion(running, lambda: os.listdir("/sys/class"), namespaces={"net"})
+
+
+def test_no_namespace_of_those_named_differs():
+    """Then nothing is joined, and no user namespace for the power to join it."""
+    with start_container([], namespaces=NAMESPACES - {"net"}) as running:
+        found = container_excursion(running, look_here, namespaces={"net"})
+    assert {kind: found[kind] for kind in KINDS} == namespaces_of("self")
 
 
 def test_host_root_keeps_nothing_by_the_way(is_root):
