@@ -325,11 +325,14 @@ int pc_refuse_set_id(bool attributes)
         ERRNO_RULE(__NR_io_uring_setup, ENOSYS),
         /* A new overlay could copy a set-id file up into the bind. */
         ERRNO_RULE(__NR_fsopen, EPERM),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_mount, 0, 4),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_mount, 0, 7),
         LOAD_ARGUMENT(3),
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K,
-                 MS_BIND | MS_MOVE | MS_REMOUNT | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE,
-                 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MS_BIND | MS_MOVE | MS_REMOUNT, 4, 0),
+        /* The kernel takes this old mark off the upper half (path_mount() in fs/namespace.c), and
+           the flags of propagation, whose bits it holds, with it. */
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, MS_MGC_MSK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE, 1, 0),
         REFUSE(EPERM),
         ALLOW,
         MODE_RULE(__NR_fchmod, 1),

@@ -207,7 +207,10 @@ def test_through_a_new_overlay(outside, identity):
             os.mkdir(f"/data/{name}")
         made = []
         options = b"lowerdir=/tmp/lower,upperdir=/data/upper,workdir=/data/work,userxattr"
-        made.append(libc.mount(b"overlay", b"/tmp/merged", b"overlay", 0, options))
+        # The second is 0 with an old mark, which holds the bits of flags that may be set.
+        for flags in (0, 0xC0ED0000):
+            word = ctypes.c_ulong(flags)
+            made.append(libc.mount(b"overlay", b"/tmp/merged", b"overlay", word, options))
         made.append(libc.syscall(FSOPEN, b"overlay", 0))
         for path in ("/tmp/merged/x",):
             try:
@@ -217,7 +220,32 @@ def test_through_a_new_overlay(outside, identity):
                 pass
         return made
 
-    assert run(outside, fn, **identity) == [-1, -1]
+    assert run(outside, fn, **identity) == [-1, -1, -1]
+
+
+MOUNTS = {  # flags of mount(2) that make nothing new
+    "bind": 0x1000,
+    "bind, with the old mark": 0x1000 | 0xC0ED0000,
+    "recursive bind": 0x1000 | 0x4000,
+    "read-only bind": 0x1000 | 0x20 | 0x7,
+    "private": 0x40000,
+    "private, recursive": 0x40000 | 0x4000,
+}
+
+
+@pytest.mark.parametrize("flags", MOUNTS.values(), ids=MOUNTS)
+def test_mounts_of_what_is_there_already_work(outside, flags):
+    def fn():
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        os.mkdir("/tmp/place")
+        assert libc.mount(b"/tmp/place", b"/tmp/place", None, ctypes.c_ulong(0x1000), None) == 0
+        if libc.mount(b"/tmp/place", b"/tmp/place", None, ctypes.c_ulong(flags), None) == 0:
+            return 0
+        return ctypes.get_errno()
+
+    assert run(outside, fn) == 0
 
 
 @pytest.mark.parametrize("guest", [0, 1000])

@@ -303,6 +303,11 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     "31i": (IDENTITY_C, "return attributes ? refuse_attributes() : 0;", "return 0 & attributes;"),
     "31j": (IDENTITY_C, "        MODE_RULE(__NR_fchmod, 1),\n", ""),
+    "31k": (
+        IDENTITY_C,
+        "        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 1, 0),\n",
+        "        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 0, 0),\n",
+    ),
     "34": (
         IDENTITY_C,
         "    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0)\n",
