@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .calls import call_with_container, run_container, start_container
     from .declare.container import Container, ContainerOptions, extend
     from .declare.entries import directory, file, symlink
+    from .declare.limits import Limits
     from .declare.mounts import (
         Mount,
         bind,
@@ -63,6 +64,7 @@ __all__ = [
     "Data",
     "ExitStatus",
     "HelperError",
+    "Limits",
     "Mount",
     "PayloadError",
     "RemoteError",
@@ -101,6 +103,7 @@ _HOMES = {
     "calls": ("call_with_container", "run_container", "start_container"),
     "declare.container": ("Container", "ContainerOptions", "extend"),
     "declare.entries": ("directory", "file", "symlink"),
+    "declare.limits": ("Limits",),
     "declare.mounts": (
         "Mount",
         "bind",

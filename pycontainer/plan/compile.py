@@ -18,6 +18,7 @@ from ..declare.checks import parents
 from ..declare.container import Container
 from ..declare.entries import Directory, File, Symlink
 from ..declare.mounts import Mount, Overlay
+from .bounds import bound_steps
 from .defaults import TMPFS_SIZE, default_steps
 from .steps import PHASES, MountAttr, Op, Step, StepFlag
 
@@ -132,6 +133,7 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
     if container.no_new_privs:
         steps.append(Step(Op.NO_NEW_PRIVILEGES))
     start = len(steps)
+    steps += bound_steps(container.limits)
     return Plan(tuple(steps), hook, start)
 
 

@@ -222,8 +222,10 @@ def _console(step: Step) -> str:
 
 def _set_limit(step: Step) -> str:
     _, soft, hard = step.numbers
-    bound = str(soft) if soft == hard else f"{soft}, at most {hard}"
-    return f"bound the resource {show(step.path)} of each process to {bound}"
+    bound = "no bound" if soft == 2**64 - 1 else str(soft)
+    if soft != hard:
+        bound += f", at most {hard}"
+    return f"bound RLIMIT_{step.path.upper()} of each process: {bound}"
 
 
 def _limit_capabilities(step: Step) -> str:

@@ -53,7 +53,7 @@ def test_compile_order():
     assert found == [
         Op.MAP_IDS, Op.BECOME, Op.NEW_KEYRING, Op.MAKE_PRIVATE, Op.ROOT_TMPFS, Op.PIVOT,
         Op.SET_HOSTNAME, Op.LOOPBACK_UP, Op.ROOT_READ_ONLY, Op.LOCK, Op.CHANGE_DIRECTORY,
-        Op.LIMIT_CAPABILITIES, Op.NO_NEW_PRIVILEGES,
+        Op.LIMIT_CAPABILITIES, Op.NO_NEW_PRIVILEGES, Op.SET_LIMIT,
     ]  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_compile_without_mnt():
     plan = compile(Container(namespaces=NAMESPACES - {"mnt"}))
     assert ops(plan) == [
         Op.MAP_IDS, Op.BECOME, Op.NEW_KEYRING, Op.SET_HOSTNAME, Op.LOOPBACK_UP,
-        Op.CHANGE_DIRECTORY, Op.NO_NEW_PRIVILEGES,
+        Op.CHANGE_DIRECTORY, Op.NO_NEW_PRIVILEGES, Op.SET_LIMIT,
     ]  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_compile_without_user():
 
 def test_compile_without_namespaces():
     assert ops(compile(Container(namespaces=()))) == [
-        Op.NEW_KEYRING, Op.BECOME, Op.CHANGE_DIRECTORY, Op.NO_NEW_PRIVILEGES,
+        Op.NEW_KEYRING, Op.BECOME, Op.CHANGE_DIRECTORY, Op.NO_NEW_PRIVILEGES, Op.SET_LIMIT,
     ]  # fmt: skip
 
 

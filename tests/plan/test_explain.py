@@ -61,6 +61,8 @@ privileges
   39 change to the directory /srv
   40 keep CAP_CHOWN, CAP_KILL alone
   41 allow no new privileges
+start
+  42 bound RLIMIT_CORE of each process: 1
 """
 
 
