@@ -15,8 +15,20 @@ import pycontainer
 
 ROOT = Path(pycontainer.__file__).resolve().parent
 
-# Each may import those before it.  ``calls`` and ``excursion`` are the front doors.
-LAYERS = ["errors", "declare", "plan", "_native", "host", "launch", "calls", "excursion"]
+# Each may import those before it.  ``calls``, ``excursion`` and ``commands`` are the front doors.
+LAYERS = [
+    "errors",
+    "declare",
+    "plan",
+    "_native",
+    "host",
+    "launch",
+    "calls",
+    "excursion",
+    "commands",
+    "cli",
+    "__main__",
+]
 
 
 def layer_of(path: Path) -> str:

@@ -1,0 +1,40 @@
+"""Filters and the sandbox, by the words of the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..declare import filters
+from ..declare.container import Container
+from .parse import MisuseError
+
+__all__ = ["filter_of", "sandbox"]
+
+_NAMES = ("untrusted", "no-sync", "no-fork", "no-chmod")
+
+
+def filter_of(words: str, before: Any = None) -> Any:
+    """The filter of "untrusted,no-sync": all of them together, and *before*.
+
+    Raises:
+        MisuseError: an unknown name.
+    """
+    for word in words.split(","):
+        if word not in _NAMES:
+            message = f"--seccomp: {word!r} is no filter"
+            if word.isdigit():
+                message += " (bubblewrap takes a descriptor of a program; see --seccomp)"
+            error = MisuseError(message)
+            error.add_note(f"there are: {' '.join(_NAMES)}")
+            raise error
+        preset = getattr(filters, word.upper().replace("-", "_"))
+        before = preset if before is None else before | preset
+    return before
+
+
+def sandbox() -> Container:
+    """``SANDBOX``."""
+    import pycontainer
+
+    chosen: Container = pycontainer.SANDBOX  # type: ignore[attr-defined]
+    return chosen

@@ -1,0 +1,135 @@
+"""``pycontainer run``: start it, pass signals on, end as it has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from .declaring import Declaration
+from .options import RUN
+from .parse import MisuseError, Parsed, parse
+
+__all__ = ["run"]
+
+FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have them
+
+HELP = """\
+Run COMMAND in a container of its own, with the caller's stdin, stdout and stderr.
+
+Nothing of the host is in it but what is named: `--host-system` shows the host's programs."""
+EPILOG = """\
+The exit status is the command's; 128+n when signal n ended it; 125 when pycontainer failed, 126
+when the command cannot be run, 127 when it is not there."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line without its ``run``; return the exit status.
+
+    Raises:
+        MisuseError, ValueError: it is wrong.
+        ContainerError: the container could not be started.
+    """
+    given, command = read(arguments)
+    declaration = Declaration()
+    for name, values in given:
+        declaration.add(name, values)
+    tty = declaration.tty
+    if tty is None:
+        tty = os.isatty(0) and os.isatty(1) and declaration.json != ""
+    if tty and not declaration.has_variable("TERM") and "TERM" in os.environ:
+        declaration.setenv("TERM", os.environ["TERM"])
+    container = declaration.container()
+    if declaration.dry_run:
+        from ..plan.compile import explain
+
+        sys.stdout.write(explain(container))
+        return 0
+    if not command:
+        raise MisuseError("there is no command to run")
+    return _run(container, command, tty, declaration.json)
+
+
+def read(arguments: list[str]) -> Parsed:
+    """Options and command."""
+    parsed = parse(RUN, arguments)
+    if parsed is None:
+        from .click_run import read as read_with_click
+
+        parsed = read_with_click("pycontainer run", RUN, arguments, HELP, EPILOG)
+    return parsed
+
+
+def _run(container: Any, command: list[str], tty: bool, json: str | None) -> int:
+    from ..commands import start_command
+
+    stderr = None if os.isatty(2) or not tty else 2
+    running = start_command(container, command, tty=tty, stderr=stderr)
+    came: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        came.append(number)
+        running.send_signal(number)
+
+    for number in _PASSED_ON:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup(1)
+            signal.signal(number, pass_on)
+    completed = running.wait()
+    if json is not None:
+        _report(completed, json)
+    status = completed.status
+    if status.signal is not None:
+        if status.signal == signal.SIGINT and signal.SIGINT in came:
+            die_of_interrupt()
+        return 128 + status.signal
+    return status.exit_code or 0
+
+
+_PASSED_ON = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+)
+
+
+def die_of_interrupt() -> None:
+    """End as Ctrl-C ends a program: a shell script that ran this one stops too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
+
+
+def _report(completed: Any, where: str) -> None:
+    import json
+
+    usage, status = completed.usage, completed.status
+    line = json.dumps(
+        {
+            "args": completed.args,
+            "status": {
+                "exit_code": status.exit_code,
+                "signal": status.signal,
+                "signal_name": status.signal_name,
+            },
+            "returncode": completed.returncode,
+            "verdict": completed.verdict.value,
+            "usage": {
+                name: getattr(usage, name)
+                for name in ("user_time", "system_time", "wall_time", "max_rss")
+            },
+            "enforced": dict(completed.enforced),
+        }
+    )
+    if where == "":
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        return
+    try:
+        with open(int(where) if where.isdigit() else where, "w", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise MisuseError(f"--json-file {where}: {error.strerror}") from None
