@@ -107,3 +107,4 @@ void pc_fill_fresh(void *target, const void *source, size_t size);
 int pc_probe_user_namespace(void);
 uint64_t pc_effective_capabilities(void);
 int pc_fingerprint(char *buffer, size_t size);
+void *pc_symbol(const char *library, const char *name);

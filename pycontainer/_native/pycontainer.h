@@ -320,5 +320,8 @@ int pc_look_at(int pid, struct pc_target *target);
 /* visit.c */
 int pc_fork_visitor(void);
 int pc_say_ready_as_visitor(void);
+/* library.c */
+void *pc_symbol(const char *library, const char *name);
+
 
 #endif

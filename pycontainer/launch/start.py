@@ -13,6 +13,7 @@ from attrs import frozen
 
 from .._native import lib
 from ..declare.container import Container
+from ..declare.filters import SeccompFilter
 from ..errors import ContainerExitError, ContainerTimeoutError, HelperError, SetupError
 from ..plan.compile import Plan, compile
 from ..plan.pack import Packed, pack
@@ -107,6 +108,7 @@ def start(
     fork = options.start_method == "fork"
     chunks: list[Any] = []
     if fn is not None:
+    program = _program_of(container.seccomp)
         if not callable(fn):
             payloads.dump_payload(fn)  # words the error
         chunks = [_preamble(container.env, options)]
@@ -142,7 +144,7 @@ def start(
     own = not identity.by_parent
     request, total = pack_request(
         flags,
-        pack(plan, trees=trees),
+        pack(plan, trees=trees, program=program),
         plan.hook,
         plan.start,
         chunks,
@@ -314,7 +316,7 @@ def _settle(exchange: Exchange, deadline: float | None, name: str) -> None:
 def _refuse(
     exchange: Exchange, plan: Plan | None, env: Mapping[str, str], allow: tuple[Any, ...]
 ) -> NoReturn:
-    """Raise the reason why the function was not started."""
+    """Raise the reason why the function or program was not started."""
     if exchange.refusal is not None:
         kind, body = exchange.refusal
         if kind == lib.PC_SAY_SETUP_FAILED:
@@ -330,7 +332,7 @@ def _refuse(
     signalled = exchange.status is not None and exchange.status.signal is not None
     raise (ContainerExitError if signalled else HelperError)(
         f"the container's process ended while it was set up: {exchange.status}; "
-        "the function has not run"
+        f"the {'function' if command is None else 'program'} has not run"
     )
 
 
@@ -358,4 +360,12 @@ def _for_host(plan: Plan, identity: Identity, guest_uid: int, streams: Stdio) ->
     steps = list(plan.steps)
     # Where host root is not id 0 inside, a nested user namespace could give file capabilities.
     steps.insert(after + 1, Step(Op.REFUSE_SET_ID, numbers=(int(guest_uid != 0),)))
-    return Plan(tuple(steps), plan.hook, plan.start + 1)
+    return Plan(tuple(steps), plan.hook, plan.start + 1, plan.seccomp)
+def _program_of(seccomp: SeccompFilter | None) -> tuple[bytes, ...]:
+    if seccomp is None:
+        return ()
+    from .filters import program_of  # few containers have one
+
+    return program_of(seccomp)
+
+

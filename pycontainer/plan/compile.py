@@ -8,7 +8,7 @@ target must exist, and the kernel says ENOENT where it does not.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -17,9 +17,11 @@ from ..declare.capabilities import ALL, capability_mask
 from ..declare.checks import parents
 from ..declare.container import Container
 from ..declare.entries import Directory, File, Symlink
+from ..declare.filters import SeccompFilter
 from ..declare.mounts import Mount, Overlay
 from .bounds import bound_steps
 from .defaults import TMPFS_SIZE, default_steps
+from .layers import filter_steps
 from .steps import PHASES, MountAttr, Op, Step, StepFlag
 
 if TYPE_CHECKING:
@@ -53,12 +55,14 @@ class Plan:
         hook: how many come before the ``populate_filesystem`` hook.
         start: how many come before the process that runs the function or program: those after
             are for it alone, and not for an init above it.
+        seccomp: the filter whose programs its INSTALL_FILTER steps install.
     """
 
     steps: tuple[Step, ...]
     hook: int
     start: int
-    _packed: dict[bool, Packed] = field(factory=dict, init=False, eq=False, repr=False)
+    seccomp: SeccompFilter | None = None
+    _packed: dict[Any, Packed] = field(factory=dict, init=False, eq=False, repr=False)
 
     @property
     def steps_before_hook(self) -> tuple[Step, ...]:
@@ -126,15 +130,23 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
         # Root's own ids: to give them up gives up the capabilities that the steps before need.
         steps.append(Step(Op.BECOME, numbers=(container.guest_uid, container.guest_gid)))
     steps.append(Step(Op.CHANGE_DIRECTORY, container.cwd))
+    limited = []
     if container.capabilities != ALL:
-        steps.append(
+        limited.append(
             Step(Op.LIMIT_CAPABILITIES, numbers=(capability_mask(container.capabilities),))
         )
+    filters = filter_steps(container.seccomp)
     if container.no_new_privs:
-        steps.append(Step(Op.NO_NEW_PRIVILEGES))
+        steps += (*limited, Step(Op.NO_NEW_PRIVILEGES))
+    elif not filters:
+        steps += limited
     start = len(steps)
     steps += bound_steps(container.limits)
-    return Plan(tuple(steps), hook, start)
+    steps += filters
+    if filters and not container.no_new_privs:
+        # Without no_new_privs a filter takes CAP_SYS_ADMIN (seccomp(2)).
+        steps += limited
+    return Plan(tuple(steps), hook, start, container.seccomp)
 
 
 def _identity(container: Container) -> list[Step]:

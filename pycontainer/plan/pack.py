@@ -33,24 +33,27 @@ class Packed(NamedTuple):
     blob: bytes
 
 
-def pack(plan: Plan, *, trees: bool = False) -> Packed:
+def pack(plan: Plan, *, trees: bool = False, program: tuple[bytes, ...] = ()) -> Packed:
     """The bytes of *plan*, made once.
 
     Arguments:
+        program: what the INSTALL_FILTER steps install, in their order.
         trees: mark every step of ``plan.tree_steps`` with ``StepFlag.TREE``: the launcher opens
             their sources and hands them over in that order.
     """
-    packed = plan._packed.get(trees)
+    key = (trees, program)
+    packed = plan._packed.get(key)
     if packed is None:
-        packed = plan._packed[trees] = _pack(plan, _TREE if trees else 0)
+        packed = plan._packed[key] = _pack(plan, _TREE if trees else 0, program)
     return packed
 
 
-def _pack(plan: Plan, tree: int) -> Packed:
+def _pack(plan: Plan, tree: int, program: tuple[bytes, ...]) -> Packed:
     rows = bytearray(STEP.size * len(plan.steps))
     blob = bytearray(b"\0")
     offsets = {"": 0}
     position = 0
+    programs = iter(program)
     for step in plan.steps:
         op = step.op
         path = offsets.get(step.path)
@@ -63,9 +66,10 @@ def _pack(plan: Plan, tree: int) -> Packed:
         if step.options:
             text = "\n".join(step.options)
             options = offsets.get(text) or _add(blob, offsets, text)
-        if step.content is not None:
-            other, length = len(blob), len(step.content)
-            blob += step.content
+        content = next(programs) if op is Op.INSTALL_FILTER else step.content
+        if content is not None:
+            other, length = len(blob), len(content)
+            blob += content
             blob.append(0)
         numbers = step.numbers
         STEP.pack_into(
