@@ -161,6 +161,9 @@ def _describe(
     uid = gid = _UNCHANGED
     if mask & lib.PC_NS_USER:
         uid, gid = target.uid, target.gid
+        if _UNCHANGED in (uid, gid):
+            _check_unmapped(pid, target)
+            uid = gid = _UNCHANGED
     elif wanted is None:
         uid, gid = target.outer_uid, target.outer_gid
     capabilities = tuple(target.capabilities)
@@ -175,6 +178,24 @@ def _describe(
     if mask & lib.PC_NS_USER:
         restrictions |= _filters(target, filtered)
     return mask, uid, gid, restrictions, pid, capabilities
+
+
+def _check_unmapped(pid: int, target: Any) -> None:
+    """Ids that the target's user namespace does not map cannot be taken in there."""
+    ids = (*os.getresuid(), *os.getresgid())
+    if ids != (target.outer_uid,) * 3 + (target.outer_gid,) * 3:
+        # The visitor would keep the caller's: host root's in somebody else's container.
+        failure = SetupError(
+            errno.EINVAL,
+            "its ids are not mapped in its user namespace",
+            None,
+            f"take the ids of process {pid}",
+        )
+        failure.add_note(
+            f"write its uid_map and gid_map, or call as user {target.outer_uid} and group "
+            f"{target.outer_gid} of this system"
+        )
+        raise failure
 
 
 def _holds_filters(running: Running[Any]) -> bool:

@@ -63,6 +63,30 @@ static bool groups_are_fixed(void)
     return length >= 4 && strncmp(word, "deny", 4) == 0;
 }
 
+/* Takes ids and keeps the capabilities.  Whoever leaves id 0 of a user namespace loses them all, or
+   with this flag the effective ones alone (capabilities(7), "Effect of user ID changes"). */
+int pc_take_ids(uint32_t uid, uint32_t gid)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    struct __user_cap_data_struct data[2];
+
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
+        return errno;
+    /* Raw: glibc's wrappers signal every thread it knows of, and there is one. */
+    if (syscall(SYS_setresgid, gid, gid, gid) != 0 || syscall(SYS_setresuid, uid, uid, uid) != 0)
+        return errno;
+    /* Not for what runs later: a function that gives up its id 0 means the capabilities too. */
+    if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0)
+        return errno;
+    if (uid == 0)
+        return 0;
+    if (syscall(SYS_capget, &header, data) != 0)
+        return errno;
+    for (int i = 0; i < 2; i++)
+        data[i].effective = data[i].permitted;
+    return syscall(SYS_capset, &header, data) != 0 ? errno : 0;
+}
+
 /* Takes the ids, then becomes dumpable again: a change of ids makes a process non-dumpable
    (prctl(2), PR_SET_DUMPABLE), and then /proc/self belongs to nobody we are. */
 int pc_become(uint32_t uid, uint32_t gid)
@@ -73,14 +97,10 @@ int pc_become(uint32_t uid, uint32_t gid)
         if (error != EPERM || !groups_are_fixed())
             return error;
     }
-    /* Raw: glibc's wrappers signal every thread it knows of, and there is one. */
-    if (syscall(SYS_setresgid, gid, gid, gid) != 0)
-        return errno;
-    if (syscall(SYS_setresuid, uid, uid, uid) != 0)
-        return errno;
-    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
-        return errno;
-    return 0;
+    int refused = pc_take_ids(uid, gid);
+    if (refused)
+        return refused;
+    return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0 ? errno : 0;
 }
 
 /* A helper that maps ranges of ids: enters a user namespace and has the caller map it, since only

@@ -87,13 +87,9 @@ int pc_join(const struct pc_request *request, struct pc_failure *failure)
     /* Still denied where the target's namespace denies it; else root's groups end here. */
     if (syscall(SYS_setgroups, 0, NULL) != 0 && errno != EPERM)
         return failure->error = errno;
-    if (request->join_uid != UINT32_MAX) {
-        if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
-            return failure->error = errno;
-        if (syscall(SYS_setresgid, request->join_gid, request->join_gid, request->join_gid) != 0 ||
-            syscall(SYS_setresuid, request->join_uid, request->join_uid, request->join_uid) != 0)
-            return failure->error = errno;
-    }
+    if (request->join_uid != UINT32_MAX &&
+        (error = pc_take_ids(request->join_uid, request->join_gid)) != 0)
+        return failure->error = error;
     /* While there are the capabilities for it. */
     failure->stage = PC_STAGE_JOIN_FILTERS;
     if ((request->join_no_new_privileges & PC_JOIN_REFUSE_SET_ID) &&

@@ -249,6 +249,7 @@ int pc_run_steps(const struct pc_request *request, uint32_t first, uint32_t last
 
 /* identity.c: each returns 0 or an errno */
 int pc_map_ids(const char *uid_map, const char *gid_map);
+int pc_take_ids(uint32_t uid, uint32_t gid);
 int pc_become(uint32_t uid, uint32_t gid);
 int pc_lock(const char *uid_map, const char *gid_map, bool mapper);
 int pc_limit_capabilities(uint64_t kept);

@@ -34,7 +34,7 @@ from pycontainer.launch import forkserver as forkservers
 
 FILTER = Path(__file__).with_name("refusing.py")
 CLONE_NEWUSER, O_EXCL = 0x10000000, 0o200
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
 ALL = 0xFFFFFFFF
 
@@ -47,6 +47,7 @@ STEPS = {
     ("dup3",): "descriptors",
     ("setresgid",): "become uid",
     ("setresuid",): "become uid",
+    ("prctl", 0, ALL, PR_SET_KEEPCAPS): "become uid",
     ("prctl", 0, ALL, PR_SET_DUMPABLE): "become uid",
     ("keyctl",): "keyring",
     ("mount",): "private",
@@ -87,7 +88,7 @@ JOINING = {
     ("setns",): "join the target's namespaces",
     ("setresgid",): "take the target's ids",
     ("setresuid",): "take the target's ids",
-    ("capset",): "take the target's capabilities",
+    ("capset",): "take the target's (ids|capabilities)",
     ("prctl", 0, ALL, PR_CAP_AMBIENT): "take the target's capabilities",
     ("prctl", 0, ALL, PR_SET_NO_NEW_PRIVS): "take the target's capabilities",
     ("prctl", 0, ALL, PR_SET_DUMPABLE): "tie",

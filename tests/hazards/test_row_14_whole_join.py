@@ -8,6 +8,7 @@ the target is, as the kernel has it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -15,12 +16,14 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pycontainer import (
     NAMESPACES,
     ContainerExitError,
+    SetupError,
     bind,
     call_with_container,
     container_excursion,
@@ -185,6 +188,12 @@ def foreign():
             except ProcessLookupError:
                 pass
         process.communicate()
+
+
+@pytest.fixture
+def ordinary():
+    """Options of setpriv(1) for somebody who is not root."""
+    return ["--reuid=1001", "--regid=1001", "--clear-groups"]
 
 
 def all_below(pid):
@@ -370,6 +379,49 @@ def test_host_root_keeps_nothing_by_the_way(is_root):
     assert {int(found[name], 16) for name in SETS} == {1}
     assert full != 1
     assert found["Groups"] == ("" if is_root else found["Groups"])
+
+
+@pytest.mark.is_root
+def test_ids_that_are_not_mapped(foreign, ordinary):
+    """They cannot be taken in there, and host root's would stay: an owner of files of the host."""
+    pid = foreign("setpriv", *ordinary, "unshare", "-Um")
+    with pytest.raises(SetupError, match="not mapped") as caught:
+        container_excursion(pid, os.getuid)
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.is_root
+def test_bounds_of_a_service(foreign, ordinary):
+    """Who leaves uid 0 loses the capability to cut the bounding set, and has to cut it after."""
+    pid = foreign("unshare", "-mn", "setpriv", *ordinary, "--bounding-set=-all,+chown")
+    check_foreign(pid, own_proc=False)
+    assert container_excursion(pid, look)["CapBnd"] == f"{1:016x}"
+
+
+@pytest.mark.is_root
+@pytest.mark.parametrize("capabilities", ["all", ["CAP_CHOWN"]])
+def test_other_id_where_uid_0_is_the_hosts(capabilities):
+    """From the root of the namespace to another id, in the container and in its visitor."""
+    ids: Any = {"host_uid_start": 0, "host_gid_start": 0, "host_uids": 65536}
+    with start_container([], guest_uid=5, guest_gid=5, capabilities=capabilities, **ids) as running:
+        inside = look(running.pid)
+        visitor = container_excursion(running, look)
+    assert visitor["Uid"] == inside["Uid"] == "5 5 5 5"
+    assert {name: visitor[name] for name in SETS} == {name: inside[name] for name in SETS}
+
+
+def test_capabilities_go_with_uid_0():
+    """Nothing that was set on the way in keeps them for a function that gives up its id."""
+
+    def fn():
+        import ctypes
+
+        return ctypes.CDLL(None).prctl(7)  # PR_GET_KEEPCAPS
+
+    with start_container([]) as running:
+        assert container_excursion(running, fn, preload=("ctypes",)) == 0
+    for guest in (0, 1000):
+        assert call_with_container([], fn, preload=("ctypes",), guest_uid=guest) == 0
 
 
 def test_visitor_in_the_pid_namespace_itself():

@@ -172,9 +172,10 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "14c": (JOIN_C, "(request->join_no_new_privileges & PC_JOIN_REFUSE_SET_ID) &&", "0 &&"),
     "14d": (
         JOIN_C,
-        "    if (request->join_uid != UINT32_MAX) {\n",
-        "    if (request->join_uid == UINT32_MAX) {\n",
+        "    if (request->join_uid != UINT32_MAX &&\n",
+        "    if (request->join_uid == UINT32_MAX &&\n",
     ),
+    "14e": (EXCURSION, "            _check_unmapped(pid, target)\n", ""),
     # A process by its number.
     "15": (
         EXCURSION,
@@ -333,7 +334,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
 }
 
 # Those that only root's tests, or only an ordinary user's, can see.
-AS_ROOT = {"4c", "5b", "5c", "6c", "14c", "14d", "26", "26b", "28", "28b"}
+AS_ROOT = {"4c", "5b", "5c", "6c", "14c", "14d", "14e", "26", "26b", "28", "28b"}
 AS_ROOT |= {key for key in WEAKENINGS if key.startswith("31")}
 AS_USER: set[str] = set()
 
