@@ -64,24 +64,35 @@ def read(arguments: list[str]) -> Parsed:
 def _run(container: Any, command: list[str], tty: bool, json: str | None) -> int:
     from ..commands import start_command
 
-    stderr = None if os.isatty(2) or not tty else 2
-    running = start_command(container, command, tty=tty, stderr=stderr)
+    running: Any = None
     came: list[int] = []
+    early: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
         came.append(number)
-        running.send_signal(number)
+        if running is not None:
+            running.send_signal(number)
+        elif early:  # it does not start, and somebody is impatient
+            _die_of(number)
+        else:
+            early.append(number)
 
+    # From before it runs: what it says first may be why a signal is sent to it.
     for number in _PASSED_ON:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup(1)
             signal.signal(number, pass_on)
+    stderr = None if os.isatty(2) or not tty else 2
+    running = start_command(container, command, tty=tty, stderr=stderr)
+    for number in early:
+        running.send_signal(number)
     completed = running.wait()
     if json is not None:
         _report(completed, json)
     status = completed.status
     if status.signal is not None:
         if status.signal == signal.SIGINT and signal.SIGINT in came:
-            die_of_interrupt()
+            # As Ctrl-C ends any program: a shell script that runs this one stops too.
+            _die_of(signal.SIGINT)
         return 128 + status.signal
     return status.exit_code or 0
 
@@ -97,10 +108,9 @@ _PASSED_ON = (
 )
 
 
-def die_of_interrupt() -> None:
-    """End as Ctrl-C ends a program: a shell script that ran this one stops too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.raise_signal(signal.SIGINT)
+def _die_of(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def _report(completed: Any, where: str) -> None:
