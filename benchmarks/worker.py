@@ -64,7 +64,7 @@ def declare_and_call_binds(directory: str, count: int) -> int:
 
 
 def command(program: str) -> int:
-    from pycontainer import bind, run_command  # type: ignore[attr-defined]  # a later version's
+    from pycontainer import bind, run_command
 
     mounts = [bind(program, "/true")]
     return timed(lambda: run_command(mounts, ["/true"], check=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself would take a megabyte of the helper
 if TYPE_CHECKING:
     from .calls import call_with_container, run_container, start_container
+    from .commands import run_command, start_command
     from .declare.container import Container, ContainerOptions, extend
     from .declare.entries import directory, file, symlink
     from .declare.limits import Limits
@@ -89,8 +90,10 @@ __all__ = [
     "mqueue",
     "overlay",
     "proc",
+    "run_command",
     "run_container",
     "setgroups_supported",
+    "start_command",
     "start_container",
     "symlink",
     "sysfs",
@@ -101,6 +104,7 @@ __all__ = [
 
 _HOMES = {
     "calls": ("call_with_container", "run_container", "start_container"),
+    "commands": ("run_command", "start_command"),
     "declare.container": ("Container", "ContainerOptions", "extend"),
     "declare.entries": ("directory", "file", "symlink"),
     "declare.limits": ("Limits",),

@@ -257,13 +257,17 @@ def _run(
 
 
 def finish(
-    running: Running[Any], timeout: float | None, deadline: float | None, signals: Iterable[int]
+    running: Running[Any],
+    timeout: float | None,
+    deadline: float | None,
+    signals: Iterable[int],
+    input: Any = None,
 ) -> Completed[Any]:
     """Wait for *running*, relaying signals; kill it when *deadline* (monotonic) has passed."""
     try:
         with relaying(running, signals):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            completed = running.capture(None, left)
+            completed = running.capture(input, left)
     except ContainerTimeoutError as error:
         running.end()
         final = ContainerTimeoutError(

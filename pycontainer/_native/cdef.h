@@ -21,15 +21,22 @@ enum {
 };
 enum { PC_MAGIC, ... };
 enum { PC_SERVED_END, PC_SERVED_CHILD, PC_SERVED_SPARE, ... };
-enum { PC_ORDER_PARENT_MAPS, PC_ORDER_LOADER, PC_ORDER_JOIN, ... };
+enum { PC_ORDER_PARENT_MAPS, PC_ORDER_LOADER, PC_ORDER_JOIN, PC_ORDER_SWEEP, ... };
+enum {
+    PC_WATCH_CPU_USER, PC_WATCH_CPU_SYSTEM, PC_WATCH_PEAK, PC_WATCH_OOM, PC_WATCH_NOTICE,
+    PC_WATCH_KILL, PC_WATCH_PARENTS, PC_CGROUP_NAME, ...
+};
+enum { PC_WATCHED_NONE, PC_WATCHED_WALL_TIME, PC_WATCHED_CPU_TIME, PC_WATCHED_MEMORY, ... };
 enum { PC_FD_CALL, PC_FD_STATUS, PC_FD_LIFELINE, PC_FD_COUNT, PC_FD_KEPT, ... };
 enum { PC_STATUS_STARTED, PC_STATUS_FAILED, PC_STATUS_EXITED, ... };
 enum {
-    PC_REQUEST_MEMFD, PC_REQUEST_IDLE, PC_REQUEST_INIT, PC_REQUEST_WAIT, PC_REQUEST_JOIN_OWNER, ...
+    PC_REQUEST_MEMFD, PC_REQUEST_IDLE, PC_REQUEST_INIT, PC_REQUEST_WAIT, PC_REQUEST_JOIN_OWNER,
+    PC_REQUEST_COMMAND, PC_REQUEST_TERMINAL, ...
 };
 enum {
     PC_SAY_SETUP_FAILED, PC_SAY_LOAD_FAILED, PC_SAY_THREADED, PC_SAY_READY, PC_SAY_VALUE,
-    PC_SAY_EXCEPTION, PC_SAY_UNENCODABLE, PC_SAY_ENDED, PC_SAY_HOOK_FAILED, PC_SAY_VALUE_PICKLE, ...
+    PC_SAY_EXCEPTION, PC_SAY_UNENCODABLE, PC_SAY_ENDED, PC_SAY_HOOK_FAILED, PC_SAY_VALUE_PICKLE,
+    PC_SAY_WAITING, ...
 };
 enum {
     PC_LIMIT_CPU, PC_LIMIT_FILE_SIZE, PC_LIMIT_DATA, PC_LIMIT_STACK, PC_LIMIT_CORE,
@@ -39,7 +46,12 @@ enum { PC_JOIN_NO_NEW_PRIVILEGES, PC_JOIN_REFUSE_SET_ID, PC_JOIN_REFUSE_ATTRIBUT
 enum { PC_AT_NOTHING, PC_AT_SOURCE, PC_AT_TARGET, ... };
 enum {
     PC_STAGE_NONE, PC_STAGE_START, PC_STAGE_REQUEST, PC_STAGE_FORK, PC_STAGE_TIE, PC_STAGE_JOIN,
-    PC_STAGE_JOIN_OWNER, PC_STAGE_JOIN_IDS, PC_STAGE_JOIN_CAPABILITIES, PC_STAGE_JOIN_FILTERS, ...
+    PC_STAGE_JOIN_OWNER, PC_STAGE_JOIN_IDS, PC_STAGE_JOIN_CAPABILITIES, PC_STAGE_JOIN_FILTERS,
+    PC_STAGE_EXEC, PC_STAGE_DIRECTORY, PC_STAGE_CGROUP, PC_STAGE_TERMINAL, ...
+};
+enum {
+    PC_EXEC_PLAIN, PC_EXEC_INTERPRETER, PC_EXEC_LINK, PC_EXEC_DIRECTORY, PC_EXEC_MODE,
+    PC_EXEC_MOUNT, ...
 };
 
 struct pc_step { ...; };
@@ -51,6 +63,12 @@ struct pc_status {
     uint32_t kind;
     int32_t value;
     uint64_t user_us, system_us, wall_ns, max_rss;
+    uint32_t limit, reserved;
+};
+struct pc_watch {
+    uint64_t wall_ns, cpu_ns, memory;
+    uint32_t files, parents;
+    char name[96];
 };
 struct pc_request {
     uint32_t magic, flags, steps, before_hook, step_count, text, text_length, uid_map, gid_map;
@@ -59,6 +77,9 @@ struct pc_request {
     uint32_t join_namespaces, join_uid, join_gid, join_no_new_privileges, join_pid, before_start;
     uint64_t join_capabilities[5];
 };
+struct pc_command {
+    uint32_t candidates, arguments, variables, directory;
+};
 struct pc_failure {
     int32_t step, error, at, stage;
 };
@@ -66,7 +87,8 @@ struct pc_failure {
 /* in the forkserver and its children */
 void pc_await_order(void);
 int pc_serve(int control, int caller);
-int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, _Bool received);
+int pc_supervise_one(const struct pc_order *order, const int *fds, const struct pc_watch *watch,
+                     int watched, _Bool received);
 const struct pc_request *pc_current_request(void);
 int pc_run_plan(int part);
 int pc_fork_below_init(void);
@@ -106,5 +128,5 @@ int pc_look_at(int pid, struct pc_target *target);
 void pc_fill_fresh(void *target, const void *source, size_t size);
 int pc_probe_user_namespace(void);
 uint64_t pc_effective_capabilities(void);
-int pc_fingerprint(char *buffer, size_t size);
 void *pc_symbol(const char *library, const char *name);
+int pc_fingerprint(char *buffer, size_t size);

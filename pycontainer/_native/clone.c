@@ -122,15 +122,28 @@ static int arrange_child(const int *fds, int lifeline, int mapped)
 }
 
 /* call: where the caller's socket was before it was to be arranged. */
-static void fail_start(int error, int call)
+static void fail_at(int stage, int error, int call)
 {
-    struct pc_failure failure = {.step = -1, .error = error, .stage = PC_STAGE_START};
+    struct pc_failure failure = {.step = -1, .error = error, .stage = stage};
     unsigned char message[1 + sizeof(failure)] = {PC_SAY_SETUP_FAILED};
 
     memcpy(message + 1, &failure, sizeof(failure));
     if (send(call, message, sizeof(message), MSG_NOSIGNAL) < 0) /* it has moved, so EBADF */
         pc_say(PC_SAY_SETUP_FAILED, &failure, sizeof(failure));
     _exit(125);
+}
+
+static void fail_start(int error, int call)
+{
+    fail_at(PC_STAGE_START, error, call);
+}
+
+/* What is done from here on counts as the container's. */
+static void become_member(const struct pc_order *order, int call)
+{
+    int error = pc_become_member(order->namespaces & PC_NS_CGROUP);
+    if (error)
+        fail_at(PC_STAGE_CGROUP, error, call);
 }
 
 /* A container without a function: nothing of Python runs in it. */
@@ -155,8 +168,12 @@ static void take_order(const struct pc_order *order, bool received)
     const struct pc_request *request = received ? pc_current_request() : pc_receive_request();
     if (!request)
         _exit(125);
+    if (!received && !(order->flags & PC_ORDER_LOADER))
+        become_member(order, PC_FD_CALL);
     if (request->flags & PC_REQUEST_IDLE)
         run_idle();
+    if (request->flags & PC_REQUEST_COMMAND)
+        pc_run_command(request);
 }
 
 static bool is_plain(const struct pc_order *order)
@@ -208,6 +225,8 @@ pid_t pc_spawn(const struct pc_order *order, const int *fds, int lifeline, bool 
     pid_t pid = clone_child(order, is_plain(order) ? 0 : clone_flags(order->namespaces), pidfd, &mapped);
     if (pid == 0) {
         int arranged[PC_FD_COUNT];
+        if (received)
+            become_member(order, fds[PC_FD_CALL]); /* before their files are closed */
         memcpy(arranged, fds, sizeof(arranged));
         if (!is_plain(order))
             arranged[PC_FD_STATUS] = -1;
@@ -299,19 +318,24 @@ int pc_fork_below_init(void)
     PyGILState_STATE gil = PyGILState_Ensure();
     PyOS_BeforeFork();
     const bool is_init = getpid() == 1;
+    const int parent = is_init ? -1 : (int)syscall(SYS_pidfd_open, getpid(), 0);
+    int error = is_init || parent >= 0 ? 0 : errno;
     if (!is_init)
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     /* Blocked before the child can say that it is ready: an init forwards what waits for it. */
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    pid_t pid = fork();
+    pid_t pid = error ? -1 : fork();
+    if (pid < 0 && !error)
+        error = errno;
+    if (parent >= 0 && pid != 0)
+        close(parent);
     if (pid == 0) {
-        int error = 0;
         sigprocmask(SIG_SETMASK, &before, NULL);
         if (!is_init) {
-            setpgid(0, 0);
-            error = prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 ? errno : 0;
+            error = pc_tie_to(parent);
+            close(parent);
         }
         if (pc_proc >= 0)
             close(pc_proc);
@@ -320,7 +344,6 @@ int pc_fork_below_init(void)
         PyGILState_Release(gil);
         return error;
     }
-    int error = errno;
     if (pid > 0)
         pc_init(pid, PC_FD_CALL);
     sigprocmask(SIG_SETMASK, &before, NULL);

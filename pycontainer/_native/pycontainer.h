@@ -103,6 +103,8 @@ enum {
     PC_ORDER_PARENT_MAPS = 1, /* the forkserver writes the id maps (it has the capability) */
     PC_ORDER_LOADER = 2,      /* first a child without new namespaces that loads the function */
     PC_ORDER_JOIN = 4,        /* an excursion: a plain child that joins the target's namespaces */
+    PC_ORDER_SWEEP = 8, /* no child: cgroups whose names begin with uid_map, in the directories that
+                           come along, are to be removed when the caller has gone */
 };
 
 struct pc_order {
@@ -129,6 +131,35 @@ enum {
     PC_FD_KEPT = 9,     /* the first number that is closed in a child */
 };
 
+/* What the supervisor watches, behind an order; its descriptors come behind the order's.  A loader
+   gets them with its request instead, behind those of the cgroups that its container enters. */
+enum {
+    PC_WATCH_CPU_USER,   /* cpuacct.usage_user of cgroup v1, or v2's cpu.stat for both */
+    PC_WATCH_CPU_SYSTEM, /* cpuacct.usage_sys */
+    PC_WATCH_PEAK,       /* memory.max_usage_in_bytes, memory.peak */
+    PC_WATCH_OOM,        /* memory.oom_control, memory.events: how often "oom_kill" */
+    PC_WATCH_NOTICE,     /* an eventfd: the memory of a v1 cgroup is at an end */
+    PC_WATCH_KILL,       /* cgroup.kill */
+    PC_WATCH_FILES,
+    PC_WATCH_PARENTS = 6, /* the most directories */
+    PC_WATCH_MOST = PC_WATCH_FILES + PC_WATCH_PARENTS,
+    PC_CGROUP_NAME = 96,
+};
+
+#define PC_CGROUP_LEAF "inside" /* the cgroup of the processes, below the one with the limits */
+
+struct pc_watch {
+    uint64_t wall_ns; /* from the start; 0: without a bound, as the next two */
+    uint64_t cpu_ns;  /* of all processes together */
+    uint64_t memory;  /* bytes, where no cgroup holds it */
+    uint32_t files;   /* 1 << PC_WATCH_*: those that come along, in their order */
+    uint32_t parents; /* how many directories come behind them that have a cgroup of this name */
+    char name[PC_CGROUP_NAME];
+};
+
+/* Which limit ended it. */
+enum { PC_WATCHED_NONE, PC_WATCHED_WALL_TIME, PC_WATCHED_CPU_TIME, PC_WATCHED_MEMORY };
+
 /* What the supervisor of a child tells its caller (on PC_FD_STATUS). */
 enum { PC_STATUS_STARTED = 1, PC_STATUS_FAILED, PC_STATUS_EXITED };
 
@@ -138,7 +169,9 @@ struct pc_status {
     uint64_t user_us;    /* of the child and all that it reaped */
     uint64_t system_us;
     uint64_t wall_ns;    /* from the clone to the reaping */
-    uint64_t max_rss;    /* bytes, the largest single process */
+    uint64_t max_rss;    /* bytes: the largest single process; the tree's peak where it is known */
+    uint32_t limit;      /* PC_WATCHED_* */
+    uint32_t reserved;
 };
 
 /* The request: first message on PC_FD_CALL.  Offsets count from its start.  With
@@ -150,6 +183,15 @@ enum {
     PC_REQUEST_INIT = 4,   /* the function is a child of an init */
     PC_REQUEST_WAIT = 8,   /* wait for the caller's word before the function starts */
     PC_REQUEST_JOIN_OWNER = 16, /* join the owner of the pid namespace first */
+    PC_REQUEST_COMMAND = 32, /* a program instead of a function: the payload is a struct pc_command */
+    PC_REQUEST_TERMINAL = 64, /* the program's stdin becomes its controlling terminal */
+};
+
+/* Offsets count from the start of the payload.  Behind the struct lie three lists of uint64_t, each
+   ended by a 0: paths to try, the arguments, the environment.  Then come their texts. */
+struct pc_command {
+    uint32_t candidates, arguments, variables; /* how many */
+    uint32_t directory; /* a join's working directory, or 0 */
 };
 
 struct pc_request {
@@ -188,6 +230,7 @@ enum {
     PC_SAY_ENDED = 8,        /* int32 wait status of the function's process, from the init */
     PC_SAY_HOOK_FAILED = 9,  /* an encoded exception of populate_filesystem */
     PC_SAY_VALUE_PICKLE = 10,
+    PC_SAY_WAITING = 11,     /* a command's PC_REQUEST_WAIT: set up, and the word is awaited */
 };
 
 enum {
@@ -216,6 +259,20 @@ enum {
     PC_STAGE_JOIN_IDS,
     PC_STAGE_JOIN_CAPABILITIES,
     PC_STAGE_JOIN_FILTERS,
+    PC_STAGE_EXEC,      /* at: PC_EXEC_*; behind the struct the path, a NUL, and a detail */
+    PC_STAGE_DIRECTORY, /* a visitor's working directory */
+    PC_STAGE_CGROUP,    /* entering one */
+    PC_STAGE_TERMINAL,
+};
+
+/* Why a program could not be executed, as far as the files tell. */
+enum {
+    PC_EXEC_PLAIN,
+    PC_EXEC_INTERPRETER, /* it is there; its interpreter (the detail) is not */
+    PC_EXEC_LINK,        /* a link, and what it leads to (the detail) is not there */
+    PC_EXEC_DIRECTORY,
+    PC_EXEC_MODE,        /* nobody may execute it */
+    PC_EXEC_MOUNT,       /* it lies on a noexec mount */
 };
 
 /* ---- the parts ---- */
@@ -265,11 +322,15 @@ int pc_set_limit(uint64_t resource, uint64_t soft, uint64_t hard);
 int pc_set_affinity(const void *set, size_t size);
 int pc_install_filter(const void *program, size_t size, uint64_t flags);
 
+/* library.c */
+void *pc_symbol(const char *library, const char *name);
+
 /* child.c */
 void pc_default_signals(void);
 void pc_reset_signals(void);
 int pc_child_arrange(const int *fds, int lifeline, int mapped);
 int pc_tie_to_parent(void);
+int pc_tie_to(int parent);
 void pc_end_children(void);
 void pc_init(pid_t main_child, int say) __attribute__((noreturn));
 void pc_exit_as(int wait_status, int say) __attribute__((noreturn));
@@ -278,9 +339,40 @@ int pc_say(int kind, const void *body, size_t length);
 int pc_say_with(int kind, const void *body, size_t length, int fd);
 int pc_wait_for_word(void);
 
+/* cgroup.c */
+int pc_enter_cgroups(int *members, int count, bool namespace);
+bool pc_read_number(int fd, const char *key, uint64_t *number);
+int pc_remove_cgroup(int parent, const char *name, bool patient);
+void pc_sweep_later(const char *prefix, const int *parents, int count);
+void pc_sweep_cgroups(void);
+
+/* tree.c */
+struct pc_tree {
+    uint64_t user_us, system_us, memory;
+};
+void pc_read_tree(pid_t first, struct pc_tree *tree);
+uint64_t pc_read_tree_memory(pid_t first);
+int pc_kill_children_of(pid_t pid);
+
+/* watch.c */
+struct pc_watcher;
+int pc_watch_descriptors(const struct pc_watch *watch);
+struct pc_watcher *pc_watch_begin(const struct pc_watch *watch, const int *fds, pid_t pid,
+                                  bool own_pids, uint64_t started);
+int pc_watch_notices(void);
+int64_t pc_watch_patience(void);
+void pc_watch_look(void);
+void pc_watch_end(struct pc_watcher *watcher, struct pc_status *status);
+void pc_watch_end_all(void);
+void pc_forget_watchers(void);
+
 /* request.c */
 const struct pc_request *pc_receive_request(void);
 const struct pc_request *pc_current_request(void);
+int pc_cgroup_members(int *members);
+void pc_set_cgroup_members(const int *members, int count);
+bool pc_take_watch_descriptors(int *fds, int count);
+int pc_become_member(bool namespace);
 int pc_run_plan(int part);
 int pc_close_all_but_call(void);
 
@@ -299,7 +391,8 @@ int pc_fork_below_init(void);
 /* server.c */
 enum { PC_SERVED_END, PC_SERVED_CHILD, PC_SERVED_SPARE };
 int pc_serve(int control, int caller);
-int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, bool received);
+int pc_supervise_one(const struct pc_order *order, const int *fds, const struct pc_watch *watch,
+                     int watched, bool received);
 int pc_supervise_loaded(void);
 
 /* join.c */
@@ -318,11 +411,11 @@ struct pc_target {
 int pc_namespace_numbers(int directory, uint64_t numbers[PC_NAMESPACES]);
 int pc_look_at(int pid, struct pc_target *target);
 
+/* command.c */
+void pc_run_command(const struct pc_request *request) __attribute__((noreturn));
+
 /* visit.c */
 int pc_fork_visitor(void);
 int pc_say_ready_as_visitor(void);
-/* library.c */
-void *pc_symbol(const char *library, const char *name);
-
 
 #endif

@@ -77,6 +77,12 @@ class Exchange:
         self._visitor = -1  # a pidfd of an excursion's function; pid is the one that waits for it
         self._unsent: list[int] = []  # signals for a process that we have not heard of yet
         self.supervisor = 0  # a child of ours that supervises (start_method="fork")
+        self.replaced = False  # the process becomes the program: its socket's end says so
+        self.waiting = False  # it is set up, and waits for go()
+        self.visited = False  # the program of an exec_command(), of which the other is the waiter
+        self.watch: Any = None  # what its supervisor was given to hold its limits (Watch)
+        self.limit = 0  # PC_WATCHED_*: which of them ended it, as its supervisor says
+        self.sent: set[int] = set()  # the signals that the caller has sent
         self.owned = True  # what was started ends with this object
         self._pid = os.getpid()  # not in a fork of this process
         self._heard = ffi.new("struct pc_status *")  # of kind 0: all has been taken from it
@@ -148,7 +154,11 @@ class Exchange:
 
         The child and its supervisor are heard on two sockets, in either order.
         """
-        return (self.ready and self.pid != 0) or self.refusal is not None or self.over
+        return (
+            ((self.ready or self.waiting) and self.pid != 0)
+            or self.refusal is not None
+            or self.over
+        )
 
     # ---- hearing
 
@@ -160,6 +170,7 @@ class Exchange:
         if heard.kind == lib.PC_STATUS_STARTED:
             self.pidfd = self._heard_fd[0]
             self.pid = heard.value
+            self._see_replaced()
             if self.pidfd < 0:
                 heard.kind = 0
                 raise SetupError(errno.EMFILE, None, None, "receive the child's pidfd")
@@ -173,6 +184,7 @@ class Exchange:
             self.usage = Usage(
                 heard.user_us / 1e6, heard.system_us / 1e6, heard.wall_ns / 1e9, heard.max_rss
             )
+            self.limit = heard.limit
             self.status = self._ended or ExitStatus.of_wait_status(heard.value)
         else:
             self._lose()
@@ -204,6 +216,7 @@ class Exchange:
         if not message:
             self._forget(self.call)
             self._calling = self._listening = False
+            self._see_replaced()
             return False
         memfd = fds[0] if fds else -1
         kind, body = message[0], message[1:]
@@ -213,6 +226,8 @@ class Exchange:
         elif not self.ready and kind == lib.PC_SAY_READY:
             self.ready = True
             self._visitor, memfd = memfd, -1
+        elif not self.ready and kind == lib.PC_SAY_WAITING:
+            self.waiting = True
         elif not self.ready and kind in _BEFORE and self.refusal is None:
             self.refusal = kind, _whole(body, memfd)
             memfd = -1
@@ -224,6 +239,11 @@ class Exchange:
         if memfd >= 0:
             os.close(memfd)
         return True
+
+    def _see_replaced(self) -> None:
+        """A process that executes its program closes its socket without a word."""
+        if self.replaced and not self._calling and self.pid and self.refusal is None:
+            self.ready = True
 
     def _drain(self) -> None:
         """Take what the child had said before it ended; whoever holds its socket now is late."""
@@ -238,6 +258,7 @@ class Exchange:
 
     def go(self) -> None:
         """Let the function start (after PC_REQUEST_WAIT)."""
+        self.waiting = False
         try:
             self.call.send(b"\0")
         except OSError:
@@ -249,6 +270,8 @@ class Exchange:
 
     def signal(self, number: int) -> None:
         """Send a signal, as soon as it is known whom to; none once it has ended."""
+        if not self.over:
+            self.sent.add(number)
         if self.pidfd < 0 and not self.over:
             self._unsent.append(number)
         elif self.pidfd >= 0 and self.status is None:
@@ -256,7 +279,9 @@ class Exchange:
 
             if not self._listening:
                 self._drain()  # whether there is a visitor by now
-            visiting = self._visitor >= 0 and number != signal.SIGKILL
+            # Killed, a function's waiter takes it along; a program's takes its whole group, after
+            # it has ended.
+            visiting = self._visitor >= 0 and (number != signal.SIGKILL or self.visited)
             try:
                 signal.pidfd_send_signal(self._visitor if visiting else self.pidfd, number)
             except ProcessLookupError:
@@ -317,6 +342,10 @@ class Exchange:
         """Close the sockets, the pidfd, an unread result."""
         self.call.close()
         self._status.close()
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            # The supervisor has removed them, unless there was none, or it has died.
+            watch.remove(1.0 if self._lost else 0.0)
         self.pidfd = -1
         lib.pc_close(self._heard_fd)
         # Each is forgotten first: its number may be somebody else's right after.
@@ -369,7 +398,8 @@ def _receive(
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     for fd in fds[most_fds:]:
         os.close(fd)
-    if said & socket.MSG_TRUNC:
+    # Without a word it would pass for the end, and its descriptor would stay.
+    if said & socket.MSG_TRUNC or (fds and not message):
         for fd in fds[:most_fds]:
             os.close(fd)
         return b"\xff", []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -17,7 +18,11 @@ __all__ = ["Output"]
 class Output:
     """What is read from a container's pipes, and written to its stdin, while it is waited for."""
 
-    def __init__(self, running: Running[Any], input: bytes | None) -> None:
+    def __init__(self, running: Running[Any], input: Any) -> None:
+        if input is not None and running.text is not None:
+            sent: Any = running.text.encode(input)
+        else:
+            sent = input
         self.files: dict[int, tuple[int, Callable[[], None]]] = {}
         self._read: dict[str, list[bytes]] = {}
         for name in ("stdout", "stderr"):
@@ -29,12 +34,17 @@ class Output:
                     self._watch(name, stream)
         stdin = running.stdin
         if stdin is not None:
-            if input:
+            try:
+                if not stdin.closed:
+                    stdin.flush()
+            except BrokenPipeError:
+                pass  # as with subprocess: what it does not read, it does not want
+            if sent:
                 os.set_blocking(stdin.fileno(), False)
-                self._feed(stdin, memoryview(input))
+                self._feed(stdin, memoryview(sent).cast("B"))
             else:
-                stdin.close()
-        elif input is not None:
+                _close(stdin)
+        elif sent is not None:
             raise ValueError("input needs stdin=PIPE")
 
     def _watch(self, name: str, stream: IO[bytes]) -> None:
@@ -45,6 +55,10 @@ class Output:
                 data = os.read(fd, 1 << 16)
             except BlockingIOError:
                 return
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                data = b""  # the end of a terminal (pty(7))
             if data:
                 self._read[name].append(data)
             else:
@@ -66,7 +80,7 @@ class Output:
                 left = left[:0]
             if not left:
                 del self.files[fd]
-                stream.close()
+                _close(stream)
 
         self.files[fd] = (select.POLLOUT, write)
 
@@ -75,7 +89,7 @@ class Output:
         for fd, (events, act) in list(self.files.items()):
             if events == select.POLLIN:
                 # A pipe's worth at most: a process that lives on may go on writing.
-                most = self._amount() + fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+                most = self._amount() + _room(fd)
                 before = -1
                 while fd in self.files and before != self._amount() < most:
                     before = self._amount()
@@ -88,3 +102,18 @@ class Output:
     def text(self, name: str) -> bytes | None:
         pieces: Iterable[bytes] | None = self._read.get(name)
         return None if pieces is None else b"".join(pieces)
+
+
+def _room(fd: int) -> int:
+    """How much a pipe or terminal can hold, in bytes."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    except OSError:  # a terminal: TTYB_DEFAULT_MEM_LIMIT of the kernel's drivers/tty/tty_buffer.c
+        return 640 << 10
+
+
+def _close(stream: IO[Any]) -> None:
+    try:
+        stream.close()
+    except BrokenPipeError:
+        pass

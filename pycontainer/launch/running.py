@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, Generic, NoReturn, TypeVar
+from weakref import WeakSet
 
 from attrs import evolve
 
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 KILL_AFTER = 5.0
 """Seconds between a relayed signal and SIGKILL."""
+filtered: WeakSet[Running[Any]] = WeakSet()
+"""Those with a filter, for whoever knows of one no more than its pid."""
 _GLANCE = 1.0  # seconds between looks at whether a signal has been relayed
 
 
@@ -46,8 +49,9 @@ class Running(Generic[T]):
     that of the calling process.
 
     Attributes:
-        args: what runs: the function's name.
+        args: what runs: the function's name, or the program and its arguments.
         stdin, stdout, stderr: files of the caller where PIPE was asked for, else None.
+        text: how their bytes become text, or None for binary files.
         returncode: None while it runs; then the exit code, or a signal's number negated.
     """
 
@@ -64,11 +68,13 @@ class Running(Generic[T]):
         idle: bool,
         keep: Any,
         refuse: Callable[[Exchange], NoReturn],
+        command: bool = False,
     ) -> None:
         self.args = args
-        self.stdin: IO[bytes] | None = stdio.stdin
-        self.stdout: IO[bytes] | None = stdio.stdout
-        self.stderr: IO[bytes] | None = stdio.stderr
+        self.stdin: IO[Any] | None = stdio.stdin
+        self.stdout: IO[Any] | None = stdio.stdout
+        self.stderr: IO[Any] | None = stdio.stderr
+        self.text = stdio.text
         self._exchange = exchange
         self._stdio = stdio
         self._plan = plan
@@ -76,11 +82,14 @@ class Running(Generic[T]):
         self._returns = returns
         self._max_result = max_result
         self._idle = idle
+        self._command = command
         self._keep = keep  # the helper, which must outlive its containers
         self._refuse = refuse  # raises why the function did not start
         self._output: Output | None = None
         self._completed: Completed[T] | None = None
         self._kill_at: float | None = None
+        if plan is not None and plan.seccomp is not None:
+            filtered.add(self)
         self.relaying = False  # signals of the caller may come at any moment
 
     # ---- looking
@@ -130,8 +139,11 @@ class Running(Generic[T]):
         """
         if self._completed is None:
             deadline = None if timeout is None else time.monotonic() + timeout
-            if not self._pump("over", deadline):
-                raise self._timeout_error(timeout or 0.0)
+            files: dict[int, Any] = {}
+            with self._stdio.serving(files):
+                if not self._pump("over", deadline, files):
+                    raise self._timeout_error(timeout or 0.0)
+                self._stdio.finish()
             self._complete()
         assert self._completed is not None
         return self._completed
@@ -146,10 +158,10 @@ class Running(Generic[T]):
         """
         return self.wait(timeout).result()
 
-    def communicate(
-        self, input: bytes | None = None, timeout: float | None = None
-    ) -> tuple[bytes | None, bytes | None]:
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         """Send *input* to stdin, read stdout and stderr to their ends, and wait.
+
+        All three are bytes, or str in text mode; None is what has no pipe.
 
         Raises:
             ContainerTimeoutError: *timeout* (seconds) passed; the container goes on.  What has
@@ -158,26 +170,30 @@ class Running(Generic[T]):
         completed = self.capture(input, timeout)
         return completed.stdout, completed.stderr
 
-    def capture(self, input: bytes | None = None, timeout: float | None = None) -> Completed[T]:
+    def capture(self, input: Any = None, timeout: float | None = None) -> Completed[T]:
         """``communicate()``, returning the ``Completed`` with the output in it."""
         deadline = None if timeout is None else time.monotonic() + timeout
         # After a timeout the next call goes on where this one stopped, as with subprocess.
         output = self._output = self._output or Output(self, input)
-        while not self._pump("over", deadline, output.files) or output.files:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise self._timeout_error(timeout or 0.0, output)
-            if self._exchange.over:
-                # Pipes may be held by somebody who outlives the container: read what is there.
-                output.finish()
+        with self._stdio.serving(output.files):
+            while not self._pump("over", deadline, output.files) or output.files:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise self._timeout_error(timeout or 0.0, output)
+                if self._exchange.over:
+                    # Pipes may be held by somebody who outlives the container: read what is there.
+                    self._stdio.finish()
+                    output.finish()
         self._complete()
         assert self._completed is not None
-        self._completed = evolve(
-            self._completed, stdout=output.text("stdout"), stderr=output.text("stderr")
-        )
+        written: list[Any] = [output.text("stdout"), output.text("stderr")]
+        stderr = written[1]
+        if self.text is not None:
+            written = [self.text.decode(data) for data in written]
+        self._completed = evolve(self._completed, stdout=written[0], stderr=written[1])
         error = self._completed.exception
         if isinstance(error, ContainerExitError):
             error.completed = self._completed
-            stderr_note(error, self._completed.stderr)
+            stderr_note(error, stderr)
         return self._completed
 
     def _pump(
@@ -305,7 +321,7 @@ class Running(Generic[T]):
 
     def _value(self, completed: Completed[T]) -> Any:
         exchange = self._exchange
-        if self._idle:
+        if self._idle or self._command:
             return None
         if exchange.outcome is None:
             if exchange.malformed is not None:

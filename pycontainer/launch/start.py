@@ -16,15 +16,18 @@ from ..declare.container import Container
 from ..declare.filters import SeccompFilter
 from ..errors import ContainerExitError, ContainerTimeoutError, HelperError, SetupError
 from ..plan.compile import Plan, compile
-from ..plan.pack import Packed, pack
+from ..plan.layers import filter_steps
+from ..plan.pack import pack
 from ..plan.steps import MountAttr, Op, Step
 from . import payload as payloads
 from .codec.allow import check_allow
 from .codec.raised import decode_exception
+from .command import Command
 from .dispatch import Dispatch
 from .exchange import Exchange
 from .forkserver import Forkserver, forkserver
 from .identity import Identity, identity_of
+from .limits import Hold, hold
 from .protocol import Preamble, namespace_bits, pack_order, pack_request
 from .results import name_of
 from .running import Running
@@ -92,8 +95,9 @@ def start(
     stdio: Callable[[], Stdio],
     deadline: float | None = None,
     quiet: bool = False,
+    command: Command | None = None,
 ) -> Running[Any]:
-    """Start *fn* in *container*, and return when it runs.
+    """Start *fn* or *command* in *container*, and return when it runs.
 
     Arguments:
         quiet: return at once; whether it ran is known at its end.  Each message that is waited
@@ -106,9 +110,9 @@ def start(
         HelperError: the helper died.
     """
     fork = options.start_method == "fork"
+    program = _program_of(container.seccomp)
     chunks: list[Any] = []
     if fn is not None:
-    program = _program_of(container.seccomp)
         if not callable(fn):
             payloads.dump_payload(fn)  # words the error
         chunks = [_preamble(container.env, options)]
@@ -117,6 +121,8 @@ def start(
                 fn, allow=options.allow, populate=options.populate_filesystem
             )
             chunks += data.chunks
+    elif command is not None:
+        chunks = [command.pack()]
     elif options.populate_filesystem is not None:
         raise ValueError("populate_filesystem= needs a function to run after it")
     occupy_standard_streams()
@@ -134,12 +140,28 @@ def start(
     streams = stdio()
     plan = _for_host(compile(container), identity, container.guest_uid, streams)
     flags = 0
-    if fn is None:
+    if streams.is_terminal:
+        flags |= lib.PC_REQUEST_TERMINAL
+        if identity.host_root:
+            streams.give_to(identity.host_uid(container.guest_uid))
+    below_init = container.child_is_pid1 is False or "pid" not in container.namespaces
+    if command is not None:
+        flags |= lib.PC_REQUEST_COMMAND
+        below_init = below_init or container.child_is_pid1 is None
+    elif fn is None:
         flags |= lib.PC_REQUEST_IDLE
-    elif container.child_is_pid1 is False or "pid" not in container.namespaces:
+    if below_init and not flags & lib.PC_REQUEST_IDLE:
         flags |= lib.PC_REQUEST_INIT
     if options.process_spawned_hook is not None:
         flags |= lib.PC_REQUEST_WAIT
+    held = hold(
+        container, plan, below_init=bool(flags & lib.PC_REQUEST_INIT), streams=streams
+    )
+    if held is not None:
+        assert held.plan is not None
+        plan = held.plan
+        if held.bounds:
+            server.sweep_later({place.directory for place in held.places.values()})
     trees = identity.host_root and "user" in container.namespaces
     own = not identity.by_parent
     request, total = pack_request(
@@ -162,10 +184,18 @@ def start(
     def begin(loader: int, streams: Stdio) -> Exchange:
         order = pack_order(order_flags | loader, namespaces, identity.uid_map, identity.gid_map)
         steps = plan.tree_steps if trees else ()
-        launch = Dispatch(order, request, total, streams, steps, identity)
-        if fork and fn is not None:
-            return launch.by_fork(fn, options.populate_filesystem, options.allow)
-        return launch.by_server(server)
+        watch = held.watch() if held is not None and held.watches else None
+        launch = Dispatch(
+            order, request, total, streams, steps, identity, watch=watch, loader=loader != 0
+        )
+        try:
+            if fork and fn is not None:
+                return launch.by_fork(fn, options.populate_filesystem, options.allow)
+            return launch.by_server(server)
+        except BaseException:
+            if watch is not None:
+                watch.remove(1.0)
+            raise
 
     kept = not quiet  # the Running is the user's, who may drop it and leave the container
     quiet = quiet and options.process_spawned_hook is None
@@ -179,10 +209,13 @@ def start(
                 container.env,
                 deadline,
                 name=_name(fn),
-                idle=fn is None,
+                idle=fn is None and command is None,
                 keep=server,
                 loads_threads=None if fork else fn,
                 quiet=quiet,
+                command=command,
+                replaced=command is not None and not below_init,
+                held=held,
             )
         except ThreadsError:
             streams = stdio()
@@ -192,7 +225,7 @@ def start(
 
 
 def start_join(
-    fn: Callable[[], Any],
+    fn: Callable[[], Any] | None,
     options: CallOptions,
     stdio: Callable[[], Stdio],
     env: Mapping[str, str],
@@ -200,16 +233,35 @@ def start_join(
     join: tuple[int, int, int, int, int, tuple[int, ...]],
     owner: bool,
     deadline: float | None,
+    quiet: bool = True,
+    command: Command | None = None,
+    seccomp: SeccompFilter | None = None,
 ) -> Running[Any]:
-    """Start *fn* in the namespaces of the process of the pidfd *target*."""
-    data = payloads.dump_payload(fn, allow=options.allow)
+    """Start *fn* or *command* in the namespaces of the process of the pidfd *target*.
+
+    Arguments:
+        seccomp: a filter that the target has.
+    """
+    program = _program_of(seccomp)
+    flags = lib.PC_REQUEST_JOIN_OWNER if owner else 0
+    chunks: list[Any]
+    if command is not None:
+        flags |= lib.PC_REQUEST_COMMAND
+        chunks = [command.pack()]
+    else:
+        assert fn is not None
+        data = payloads.dump_payload(fn, allow=options.allow)
+        chunks = [_preamble(env, options), *data.chunks]
+    if options.process_spawned_hook is not None:
+        flags |= lib.PC_REQUEST_WAIT
+        quiet = False
     server = forkserver(options.preload)
     request, total = pack_request(
-        lib.PC_REQUEST_JOIN_OWNER if owner else 0,
-        Packed(b"", b"\0"),
+        flags,
+        pack(Plan(tuple(filter_steps(seccomp)), 0, 0), program=program),
         0,
         0,
-        [_preamble(env, options), *data.chunks],
+        chunks,
         join=join,
     )
     order = pack_order(lib.PC_ORDER_JOIN, 0)
@@ -228,7 +280,8 @@ def start_join(
         idle=False,
         keep=server,
         loads_threads=None,
-        quiet=True,
+        quiet=quiet,
+        command=command,
     )
 
 
@@ -258,6 +311,9 @@ def _begin(
     keep: Forkserver,
     loads_threads: Callable[[], Any] | None,
     quiet: bool,
+    command: Command | None = None,
+    replaced: bool = False,
+    held: Hold | None = None,
 ) -> Running[Any]:
     # Namespaces cannot be unshared in a process with threads: then the function is loaded in one
     # process, and the container forked from it.
@@ -270,22 +326,25 @@ def _begin(
         if exchange.refusal is not None and exchange.refusal[0] == lib.PC_SAY_THREADED:
             _threaded.add(key)
             raise ThreadsError
-        _refuse(exchange, plan, env, options.allow)
+        _refuse(exchange, plan, env, options.allow, command)
 
     try:
         exchange = begin(loader, streams)
+        exchange.replaced = replaced
+        exchange.visited = command is not None and plan is None
+        hook = options.process_spawned_hook
         try:
             if quiet:
                 exchange.wait_for_the_end()
             else:
                 _settle(exchange, deadline, name)
-                if not exchange.ready:
+                if not exchange.ready and not exchange.waiting:
                     refuse(exchange)
             streams.sent()
             running: Running[Any] = Running(
                 exchange,
                 streams,
-                args=name,
+                args=name if command is None else command.args,
                 plan=plan,
                 allow=options.allow,
                 returns=options.returns,
@@ -293,10 +352,15 @@ def _begin(
                 idle=idle,
                 keep=keep,
                 refuse=refuse,
+                command=command is not None,
             )
-            if options.process_spawned_hook is not None:
-                options.process_spawned_hook(running)
+            if hook is not None:
+                hook(running)
                 exchange.go()
+                if not exchange.ready:  # a command: whether it can be executed is not known yet
+                    _settle(exchange, deadline, name)
+                    if not exchange.ready:
+                        refuse(exchange)
             return running
         except BaseException:
             exchange.abandon()
@@ -314,13 +378,17 @@ def _settle(exchange: Exchange, deadline: float | None, name: str) -> None:
 
 
 def _refuse(
-    exchange: Exchange, plan: Plan | None, env: Mapping[str, str], allow: tuple[Any, ...]
+    exchange: Exchange,
+    plan: Plan | None,
+    env: Mapping[str, str],
+    allow: tuple[Any, ...],
+    command: Command | None,
 ) -> NoReturn:
     """Raise the reason why the function or program was not started."""
     if exchange.refusal is not None:
         kind, body = exchange.refusal
         if kind == lib.PC_SAY_SETUP_FAILED:
-            raise setup_failure(body, plan)
+            raise setup_failure(body, plan, command)
         if kind == lib.PC_SAY_HOOK_FAILED:
             error = decode_exception(body, allow)
             error.add_note("raised by populate_filesystem; the function has not run")
@@ -334,6 +402,14 @@ def _refuse(
         f"the container's process ended while it was set up: {exchange.status}; "
         f"the {'function' if command is None else 'program'} has not run"
     )
+
+
+def _program_of(seccomp: SeccompFilter | None) -> tuple[bytes, ...]:
+    if seccomp is None:
+        return ()
+    from .filters import program_of  # few containers have one
+
+    return program_of(seccomp)
 
 
 def _for_host(plan: Plan, identity: Identity, guest_uid: int, streams: Stdio) -> Plan:
@@ -361,11 +437,3 @@ def _for_host(plan: Plan, identity: Identity, guest_uid: int, streams: Stdio) ->
     # Where host root is not id 0 inside, a nested user namespace could give file capabilities.
     steps.insert(after + 1, Step(Op.REFUSE_SET_ID, numbers=(int(guest_uid != 0),)))
     return Plan(tuple(steps), plan.hook, plan.start + 1, plan.seccomp)
-def _program_of(seccomp: SeccompFilter | None) -> tuple[bytes, ...]:
-    if seccomp is None:
-        return ()
-    from .filters import program_of  # few containers have one
-
-    return program_of(seccomp)
-
-

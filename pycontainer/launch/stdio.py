@@ -8,10 +8,12 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any, TypeAlias
 
 from .._native import lib
 from ..errors import SetupError
+from .text import Text
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Stdio", "Stream", "occupy_standard_streams"]
 
@@ -42,15 +44,21 @@ class Stdio:
 
     Attributes:
         fds: for the child: stdin, stdout, stderr.
-        stdin, stdout, stderr: binary files of the caller's, where PIPE was asked for.
+        stdin, stdout, stderr: files of the caller's, where PIPE was asked for; binary ones,
+            unless there is a text mode.
+        text: the text mode, or None.
     """
 
-    def __init__(self, stdin: Stream, stdout: Stream, stderr: Stream) -> None:
+    def __init__(
+        self, stdin: Stream, stdout: Stream, stderr: Stream, text: Text | None = None
+    ) -> None:
+        self.text = text
         self._owned: list[int] = []
+        self._pipes: list[int] = []  # of them: those that the caller reads
         self.fds: list[int] = []
-        self.stdin: IO[bytes] | None = None
-        self.stdout: IO[bytes] | None = None
-        self.stderr: IO[bytes] | None = None
+        self.stdin: IO[Any] | None = None
+        self.stdout: IO[Any] | None = None
+        self.stderr: IO[Any] | None = None
         if stdout == STDOUT or stdin == STDOUT:
             raise ValueError("STDOUT is for stderr only")
         try:
@@ -111,18 +119,47 @@ class Stdio:
     def _pipe(self, number: int) -> int:
         read, write = os.pipe()
         if number == 0:
-            self.stdin = open(write, "wb", 0)  # noqa: SIM115
+            self.stdin = self._file(open(write, "wb", 0), True)  # noqa: SIM115
             return self._own(read)
         self._own(write)
+        self._pipes.append(write)
+        file = self._file(open(read, "rb", -1), False)  # noqa: SIM115
         if number == 1:
-            self.stdout = open(read, "rb", -1)  # noqa: SIM115
+            self.stdout = file
         else:
-            self.stderr = open(read, "rb", -1)  # noqa: SIM115
+            self.stderr = file
         return write
+
+    def _file(self, binary: IO[bytes], write: bool) -> IO[Any]:
+        return binary if self.text is None else self.text.open(binary, write)
 
     def _own(self, fd: int) -> int:
         self._owned.append(fd)
         return fd
+
+    is_terminal = False
+    """Whether they are a terminal of the container's own (``terminal.py``)."""
+
+    def give_to(self, uid: int) -> None:
+        """Let an id of the host own what was made for the container."""
+
+    def serving(self, files: dict[int, Any]) -> AbstractContextManager[None]:
+        """A block in which *files* holds what is to be watched besides the caller's pipes."""
+        return nullcontext()
+
+    def finish(self) -> None:
+        """The container has ended: pass on what is left."""
+
+    def uncounted(self) -> list[str]:
+        """Those of stdout and stderr whose bytes do not come by a pipe of ours."""
+        null = os.stat(os.devnull).st_rdev
+        found = []
+        for number, fd in ((1, self.fds[1]), (2, self.fds[2])):
+            status = os.fstat(fd)
+            nowhere = stat.S_ISCHR(status.st_mode) and status.st_rdev == null
+            if not nowhere and fd not in self._pipes:
+                found.append(_STREAMS[number])
+        return found
 
     def hold_files(self) -> bool:
         """Whether one of them is a regular file."""
@@ -142,7 +179,10 @@ class Stdio:
         self.sent()
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
-                stream.close()
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass  # what was not flushed, nobody reads any more
 
 
 _STREAMS = ("stdin", "stdout", "stderr")

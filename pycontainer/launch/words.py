@@ -14,6 +14,7 @@ from ..plan.steps import MountAttr, Op, Step
 from .codec.decode import decode_value
 from .codec.raised import decode_exception
 from .codec.text import printable
+from .command import Command, exec_failure
 from .protocol import FAILURE
 
 __all__ = [
@@ -36,6 +37,8 @@ _STAGES = {
     lib.PC_STAGE_JOIN_IDS: "take the target's ids",
     lib.PC_STAGE_JOIN_CAPABILITIES: "take the target's capabilities",
     lib.PC_STAGE_JOIN_FILTERS: "take the target's filters",
+    lib.PC_STAGE_DIRECTORY: "go to the program's working directory",
+    lib.PC_STAGE_TERMINAL: "take the terminal",
 }
 
 
@@ -49,13 +52,20 @@ def clone_failure(error: int) -> SetupError:
     return failure
 
 
-def setup_failure(body: bytes, plan: Plan | None) -> ContainerError:
-    """The error for a ``struct pc_failure``."""
+def setup_failure(body: bytes, plan: Plan | None, command: Command | None = None) -> ContainerError:
+    """The error for a ``struct pc_failure``, and for what a program's adds to it."""
+    if len(body) > FAILURE.size and command is not None:
+        _, error, why, stage = FAILURE.unpack_from(body)
+        if stage == lib.PC_STAGE_EXEC:
+            return exec_failure(error, why, body[FAILURE.size :], command.program, plan)
     if len(body) != FAILURE.size:
         return ContainerError("the container's process reported a failure that makes no sense")
     index, error, at, stage = FAILURE.unpack(body)
     if index < 0 or plan is None or index >= len(plan.steps):
-        failure = SetupError(error, None, None, _STAGES.get(stage, "start the child"))
+        path = None
+        if stage == lib.PC_STAGE_DIRECTORY and command is not None:
+            path = command.directory
+        failure = SetupError(error, None, path, _STAGES.get(stage, "start the child"))
         if stage in (lib.PC_STAGE_JOIN, lib.PC_STAGE_JOIN_OWNER) and error == errno.EPERM:
             failure.add_note(
                 "joining needs the target's owner or root; see `man 2 setns`. "

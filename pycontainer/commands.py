@@ -1,0 +1,171 @@
+"""The front doors for programs, with the habits of ``subprocess``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Unpack
+
+from .calls import RELAYED, finish
+from .declare.container import Container, ContainerOptions, Mounts, to_container
+from .errors import CommandError
+from .launch.command import Argument, Command
+from .launch.results import Completed
+from .launch.running import Running
+from .launch.start import CallOptions, start
+from .launch.stdio import PIPE, Stdio, Stream
+from .launch.text import Text
+
+__all__ = ["run_command", "start_command"]
+
+
+def run_command(
+    mounts: Mounts | Container,
+    argv: Sequence[Argument],
+    /,
+    *,
+    input: Any = None,
+    capture_output: bool = False,
+    text: bool = False,
+    encoding: str | None = None,
+    errors: str | None = None,
+    timeout: float | None = None,
+    check: bool = False,
+    tty: bool = False,
+    stdin: Stream = None,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    relayed_signals: Iterable[int] = RELAYED,
+    process_spawned_hook: Callable[[Running[None]], object] | None = None,
+    **options: Unpack[ContainerOptions],
+) -> Completed[None]:
+    """Run a program in a fresh container, wait for it, and return how it ended.
+
+    The program comes from the container: ``host_system()`` shows it the host's programs.  It runs
+    below a small init, which reaps what it leaves, forwards signals to it and, when it ends, ends
+    everything else; with ``child_is_pid1=True`` it is process 1 itself.
+
+    Arguments:
+        mounts: mounts and entries, or a whole ``Container``, as for ``call_with_container``.
+        argv: the program and its arguments: str, bytes or paths.  A name without a slash is looked
+            for in the PATH of the container's ``env``, or in the usual places if it has none.
+        input: what the program reads from stdin: bytes, or a str in text mode.
+        capture_output: keep stdout and stderr in the ``Completed``.
+        text, encoding, errors: text mode, as ``subprocess`` has it: any of them turns it on; the
+            locale's encoding and "strict" are the defaults.
+        timeout: the caller's patience, in seconds; then everything in the container is killed.
+        check: raise ``CommandError`` for an exit status that is not 0.
+        tty: give the program a terminal of its own.
+        stdin, stdout, stderr: None (the caller's own), PIPE, DEVNULL, STDOUT, a file or a
+            descriptor.
+        relayed_signals: signals that go to the program while the caller waits (main thread
+            only).  A second one, or five seconds, kills the container.
+        process_spawned_hook: called in the caller with the ``Running`` before the program starts.
+        **options: the fields of ``Container``.
+
+    Raises:
+        ValueError, TypeError: a bad field of the container, or a bad argument.
+        SetupError: the kernel refused a step; or the program, or its interpreter, is not in the
+            container (it is a FileNotFoundError then) or may not be executed (PermissionError).
+        CommandError: with *check*; a ``subprocess.CalledProcessError`` too.
+        ContainerTimeoutError: *timeout* passed; a ``subprocess.TimeoutExpired`` too, with the
+            output so far, as bytes.
+        UnicodeDecodeError: in text mode, for output that is not in the encoding.
+        HelperError: the helper process died.
+    """
+    if input is not None:
+        if stdin is not None:
+            raise ValueError("stdin and input may not be given together")
+        stdin = PIPE
+    if capture_output:
+        if stdout is not None or stderr is not None:
+            raise ValueError("stdout and stderr may not be given together with capture_output")
+        stdout = PIPE
+        stderr = None if tty else PIPE  # a terminal has one output
+    deadline = None if timeout is None else time.monotonic() + timeout
+    running = _start(
+        mounts,
+        argv,
+        Text.of(text, encoding, errors),
+        tty,
+        (stdin, stdout, stderr),
+        process_spawned_hook,
+        options,
+        deadline,
+        quiet=True,
+    )
+    return _checked(finish(running, timeout, deadline, relayed_signals, input), check)
+
+
+def start_command(
+    mounts: Mounts | Container,
+    argv: Sequence[Argument],
+    /,
+    *,
+    text: bool = False,
+    encoding: str | None = None,
+    errors: str | None = None,
+    tty: bool = False,
+    stdin: Stream = None,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    process_spawned_hook: Callable[[Running[None]], object] | None = None,
+    **options: Unpack[ContainerOptions],
+) -> Running[None]:
+    """Start a program in a fresh container, and return while it runs.
+
+    ``Running`` has what ``subprocess.Popen`` has: ``communicate()``, ``poll()``, ``wait()``,
+    ``terminate()``, and its ends of pipes as files: stdin unbuffered in binary mode, and flushed
+    at the end of each line in text mode.
+
+    Arguments: those of ``run_command``.
+
+    Raises:
+        ValueError, TypeError, SetupError, HelperError: as there, before the program has started.
+    """
+    return _start(
+        mounts,
+        argv,
+        Text.of(text, encoding, errors),
+        tty,
+        (stdin, stdout, stderr),
+        process_spawned_hook,
+        options,
+        None,
+        quiet=False,
+    )
+
+
+def _start(
+    mounts: Mounts | Container,
+    argv: Sequence[Argument],
+    text: Text | None,
+    tty: bool,
+    streams: tuple[Stream, Stream, Stream],
+    hook: Callable[[Running[None]], object] | None,
+    options: ContainerOptions,
+    deadline: float | None,
+    quiet: bool,
+) -> Running[None]:
+    container = to_container(mounts, options)
+    command = Command.of(argv, container.env)
+    make: type[Stdio] = Stdio
+    if tty:
+        from .launch.terminal import TerminalStdio  # few programs have one
+
+        make = TerminalStdio
+    return start(
+        container,
+        None,
+        CallOptions(process_spawned_hook=hook),
+        lambda: make(*streams, text=text),
+        deadline,
+        quiet=quiet,
+        command=command,
+    )
+
+
+def _checked(completed: Completed[None], check: bool) -> Completed[None]:
+    if check and completed.returncode:
+        raise CommandError(f"{completed.args!r}: {completed.status}", completed)
+    return completed

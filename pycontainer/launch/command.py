@@ -1,0 +1,176 @@
+"""A program and its arguments, packed for the helper, and the words for one that does not start."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import frozen
+
+from .._native import lib
+from ..errors import SetupError
+from ..plan.steps import Op
+from .codec.text import one_line
+
+if TYPE_CHECKING:
+    from ..plan.compile import Plan
+
+__all__ = ["Argument", "Command", "exec_failure"]
+
+Argument: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where a program is looked for when the container's environment has no PATH."""
+
+_HEADER = struct.Struct("<4I")
+
+
+@frozen
+class Command:
+    """A command, checked.
+
+    Attributes:
+        args: what the caller wrote, as a list.
+        argv: the same as bytes.
+        env: the program's environment.
+        directory: where an ``exec_command`` runs it, or None.
+    """
+
+    args: list[Any]
+    argv: list[bytes]
+    env: Mapping[str, str]
+    directory: str | None = None
+
+    @classmethod
+    def of(
+        cls, argv: Sequence[Any], env: Mapping[str, str], directory: str | None = None
+    ) -> Command:
+        """Check *argv*.
+
+        Raises:
+            TypeError: it is a string, or one of its items is no text.
+            ValueError: it is empty, or one of its items holds a NUL.
+        """
+        if isinstance(argv, (str, bytes, os.PathLike)):
+            raise TypeError(
+                f"argv is a sequence of arguments, not {argv!r}: "
+                f"use [{argv!r}], or shlex.split() for a whole line"
+            )
+        args = list(argv)
+        if not args:
+            raise ValueError("argv is empty: its first item is the program")
+        packed = []
+        for item in args:
+            try:
+                text = os.fsencode(item)
+            except TypeError:
+                raise TypeError(
+                    f"an argument is a str, bytes or a path, not {item!r} in {args!r}"
+                ) from None
+            if b"\0" in text:
+                raise ValueError(f"an argument cannot hold a NUL character: {item!r}")
+            packed.append(text)
+        if not packed[0]:
+            raise ValueError("the program's name is empty")
+        return cls(args, packed, env, directory)
+
+    @property
+    def program(self) -> str:
+        """The program as the caller named it."""
+        return os.fsdecode(self.argv[0])
+
+    def candidates(self) -> list[bytes]:
+        """The paths to try, in order (execvp(3))."""
+        name = self.argv[0]
+        if b"/" in name:
+            return [name]
+        path = os.fsencode(self.env.get("PATH", SEARCH_PATH))
+        # An empty entry is the working directory.
+        return [os.path.join(place or b".", name) for place in path.split(b":")]
+
+    def pack(self) -> bytes:
+        """The bytes of a ``struct pc_command`` with all that follows it."""
+        variables = [os.fsencode(f"{name}={value}") for name, value in self.env.items()]
+        lists = [self.candidates(), self.argv, variables]
+        at = _HEADER.size + 8 * sum(len(one) + 1 for one in lists)
+        offsets: list[int] = []
+        texts: list[bytes] = []
+        for one in lists:
+            for text in one:
+                offsets.append(at)
+                texts.append(text)
+                at += len(text) + 1
+            offsets.append(0)
+        directory = 0
+        if self.directory is not None:
+            directory = at
+            texts.append(os.fsencode(self.directory))
+        return b"".join(
+            (
+                _HEADER.pack(*map(len, lists), directory),
+                struct.pack(f"<{len(offsets)}Q", *offsets),
+                b"\0".join(texts),
+                b"\0",
+            )
+        )
+
+
+def exec_failure(error: int, why: int, text: bytes, program: str, plan: Plan | None) -> SetupError:
+    """The error for a program that could not be executed.
+
+    Arguments:
+        why: PC_EXEC_*.
+        text: the path that was tried, a NUL, and a detail: an interpreter, where a link leads.
+    """
+    raw_path, _, raw_detail = text.partition(b"\0")
+    path = one_line(os.fsdecode(raw_path))
+    detail = one_line(os.fsdecode(raw_detail))
+    words, note = os.strerror(error), ""
+    if error == errno.ENOENT and why == lib.PC_EXEC_PLAIN:
+        words = f"there is no {one_line(program)} in the container"
+        note = _holdings(plan)
+        if "/" not in program:
+            note += "; it was looked for in the container's PATH"
+    elif why == lib.PC_EXEC_INTERPRETER:
+        missing = detail or "which it does not let read"
+        words = f"{path} is there, but its interpreter is not in the container: {missing}"
+        note = f"bind {missing} too, or what it links to: host_system() shows the host's programs"
+    elif why == lib.PC_EXEC_LINK:
+        words = f"{path} is a link to {detail}, which is not in the container"
+    elif why == lib.PC_EXEC_DIRECTORY:
+        words = f"{path} is a directory"
+    elif why == lib.PC_EXEC_MODE:
+        words = f"{path} is not executable: its mode lets nobody run it"
+    elif why == lib.PC_EXEC_MOUNT:
+        words = f"{path} lies on a mount with noexec"
+    elif error == errno.ENOEXEC:
+        words = f"{path} is neither a program for this machine nor a script with a #! line"
+        note = "name the interpreter, as in ['/bin/sh', script]"
+    elif error == errno.E2BIG:
+        note = "the arguments and the environment together are too long (execve(2))"
+    failure = SetupError(error, words, program, "execute the program")
+    if note:
+        failure.add_note(note)
+    return failure
+
+
+def _holdings(plan: Plan | None) -> str:
+    """What a container holds, from its plan alone."""
+    if plan is None:
+        return "the program comes from the container's own files"
+    places = []
+    for step in plan.steps:
+        if step.op is Op.ROOT_DIRECTORY:
+            places.append(f"/ ({step.path})")
+        elif step.op is Op.BIND and not step.path.startswith(("/dev/", "/proc/")):
+            places.append(step.path)
+    if not places:
+        return "nothing of the host is bound: host_system() shows the host's programs"
+    shown = places if len(places) <= _SHOWN else [*places[:_SHOWN], "..."]
+    return f"bound in the container: {', '.join(shown)}"
+
+
+_SHOWN = 20
