@@ -142,7 +142,8 @@ int pc_bind_console(const struct pc_step *step, const char *target, int *at)
         return errno == ENOENT ? 0 : errno; /* a terminal of another devpts has no path here */
     if (fstat(0, &wanted) != 0 || fstat(tree, &found) != 0)
         error = errno;
-    else if (found.st_rdev != wanted.st_rdev) {
+    else if (found.st_dev != wanted.st_dev || found.st_ino != wanted.st_ino) {
+        /* Another instance of devpts has somebody else's terminal of that number. */
         close(tree);
         return 0;
     } else if (pc_mount_setattr(tree, 0, &attributes) != 0)

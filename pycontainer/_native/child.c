@@ -95,6 +95,20 @@ int pc_tie_to_parent(void)
     return lifeline.revents & (POLLHUP | POLLERR | POLLNVAL) ? EOWNERDEAD : 0;
 }
 
+/* The same for a child of a child, in a process group of its own.  parent: a pidfd of the parent,
+   opened before the fork; a parent in another pid namespace has no number here. */
+int pc_tie_to(int parent)
+{
+    struct pollfd ended = {.fd = parent, .events = POLLIN};
+
+    setpgid(0, 0);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+        return errno;
+    if (poll(&ended, 1, 0) < 0)
+        return errno;
+    return ended.revents ? EOWNERDEAD : 0;
+}
+
 /* Sends one message to the caller: its kind, its body and, unless -1, a descriptor.
    Returns 0 or an errno. */
 int pc_say_with(int kind, const void *body, size_t length, int fd)

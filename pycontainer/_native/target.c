@@ -39,7 +39,7 @@ static const char *field(const char *status, const char *name)
 /* An id as the target's user namespace has it; UINT32_MAX where it has none. */
 static int inside(int directory, const char *name, uint32_t outside, uint32_t *id)
 {
-    char map[4096];
+    char map[1 << 14]; /* 340 lines of 33 bytes at most: user_namespaces(7), uid_m_show() */
     int error = read_at(directory, name, map, sizeof(map));
     unsigned first, start, count;
 

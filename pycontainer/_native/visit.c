@@ -12,7 +12,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -79,10 +78,15 @@ static void wait_for_visitor(void)
 int pc_fork_visitor(void)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    int error = 0;
+    int joiner = -1, error = 0;
 
     PyOS_BeforeFork();
-    if (getcontext(&waiting) != 0)
+    /* It waits in the container: with the caller's two sockets, and nothing else of ours. */
+    if (syscall(SYS_close_range, (unsigned)PC_FD_STATUS + 1, ~0U, 0) == 0)
+        joiner = (int)syscall(SYS_pidfd_open, getpid(), 0); /* for the visitor */
+    if (joiner < 0)
+        error = errno;
+    else if (getcontext(&waiting) != 0)
         error = errno;
     else {
         waiting.uc_stack.ss_sp = waiting_stack;
@@ -100,9 +104,9 @@ int pc_fork_visitor(void)
         PyGILState_Release(gil);
         return error;
     }
-    setpgid(0, 0);
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
-        error = errno;
+    error = pc_tie_to(joiner);
+    if (error == EOWNERDEAD) /* it was killed, and with it the caller's interest */
+        _exit(128 + SIGKILL);
     PyOS_AfterFork_Child();
     PyGILState_Release(gil);
     return error;
@@ -122,6 +126,9 @@ int pc_fork_visitor(void)
 int pc_say_ready_as_visitor(void)
 {
     int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    /* The target's filter, if it is known: the last thing before the function. */
+    if (pc_run_plan(2) != 0)
+        _exit(125);
     int error = pc_say_with(PC_SAY_READY, NULL, 0, pidfd);
     if (pidfd >= 0)
         close(pidfd);

@@ -12,7 +12,7 @@ enum { MOST_FDS = 253 }; /* SCM_MAX_FD, include/net/scm.h */
 
 /* Receives one message and up to *fd_count descriptors (close-on-exec).  A longer message, more
    descriptors or truncation is EMSGSIZE, and what came with it is closed.  Returns the length,
-   0 at end of file, or -errno. */
+   0 at end of file, or -errno: then there are no descriptors. */
 ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_count, int flags)
 {
     union {
@@ -30,6 +30,8 @@ ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_coun
     bool surplus = false;
     ssize_t length;
 
+    if (fd_count)
+        *fd_count = 0;
     do
         length = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
     while (length < 0 && errno == EINTR);
@@ -50,30 +52,33 @@ ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_coun
             }
         }
     }
-    if (fd_count)
-        *fd_count = got;
     if (surplus || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
         for (int i = 0; i < got; i++)
             close(fds[i]);
-        if (fd_count)
-            *fd_count = 0;
         return -EMSGSIZE;
     }
+    if (fd_count)
+        *fd_count = got;
     return length;
 }
 
 /* Takes what a supervisor says, and the descriptor if one comes with it, into memory of the
    caller's: Python cannot be interrupted between the receiving and the keeping.  Returns 1, 0 at
-   the end, or -errno: EMSGSIZE when the descriptor could not be received, but the rest has been. */
+   the end, or -errno: EMSGSIZE when the descriptor could not be received, but the rest has been.
+   A second descriptor is the end: whom the caller will kill is told once, before the waiter of an
+   excursion, which holds this socket too, has been in the container. */
 int pc_receive_status(int socket, struct pc_status *status, int *pidfd)
 {
     int fd, count = 1;
     ssize_t length = pc_receive(socket, status, sizeof(*status), &fd, &count, 0);
-    if (count > 0)
+    const bool again = count > 0 && *pidfd >= 0;
+    if (again)
+        close(fd);
+    else if (count > 0)
         *pidfd = fd;
     if (length == -EMSGSIZE)
         return -EMSGSIZE;
-    if (length == sizeof(*status))
+    if (length == sizeof(*status) && !again)
         return 1;
     status->kind = 0;
     return length < 0 ? (int)length : 0;

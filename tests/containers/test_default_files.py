@@ -6,12 +6,15 @@ import errno
 import fcntl
 import os
 import stat
+import subprocess
+import sys
 import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pycontainer
 from pycontainer import (
     DEVNULL,
     NAMESPACES,
@@ -222,6 +225,41 @@ def test_console_is_the_terminal_of_stdin(is_root):
     finally:
         os.close(primary)
         os.close(secondary)
+
+
+OTHER_DEVPTS = """
+import os, sys
+from pycontainer import call_with_container
+
+assert os.ttyname(0)
+number = int(os.readlink("/proc/self/fd/0").rpartition("/")[2])
+os.system("mount -t devpts -o newinstance,ptmxmode=666 devpts /dev/pts") and sys.exit("mount")
+held = []
+while not os.path.exists(f"/dev/pts/{number}"):
+    held.append(os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY))
+assert os.stat(0).st_rdev == os.stat(f"/dev/pts/{number}").st_rdev
+print(call_with_container([], lambda: os.path.exists("/dev/console"), host_uid_start=0))
+"""
+
+
+@pytest.mark.is_root
+def test_no_console_from_another_devpts():
+    """The terminal of that number is somebody else's there."""
+    primary, secondary = os.openpty()
+    try:
+        done = subprocess.run(
+            ["unshare", "-m", sys.executable, "-c", OTHER_DEVPTS],
+            stdin=secondary,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(pycontainer.__file__).parents[1])},
+            timeout=40,
+            check=False,
+        )
+    finally:
+        os.close(primary)
+        os.close(secondary)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_no_console_without_a_terminal():

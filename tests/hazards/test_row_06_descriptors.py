@@ -192,9 +192,9 @@ def test_joiner_holds_nothing_of_the_host(held, working, is_root):
         found = []
         for pid in joined:
             for fd in os.listdir(f"/proc/{pid}/fd"):
-                to = os.readlink(f"/proc/{pid}/fd/{fd}")
-                if to.startswith("/") and int(fd) > 2:
-                    found.append((fd, to))
+                if int(fd) > 2:
+                    found.append(os.readlink(f"/proc/{pid}/fd/{fd}").partition(":")[0])
         thread.join()
     assert len(joined) == (1 if is_root else 0)
-    assert found == []
+    # The call's, the status, and its own for its child to look at.
+    assert sorted(found) == (["anon_inode", "socket", "socket"] if is_root else [])

@@ -162,6 +162,19 @@ def test_empty_message():
         call_with_container([], fn, timeout=20)
 
 
+def test_descriptor_without_a_word():
+    """An empty message looks like the end of the socket."""
+
+    def fn():
+        with socket.socket(fileno=os.dup(CALL)) as call:
+            call.sendmsg(
+                [b""], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", os.dup(0)))]
+            )
+        return 1
+
+    assert call_with_container([], fn, timeout=20) == 1
+
+
 def test_second_result_is_not_heard(bomb):
     """The first one counts, whatever follows it."""
 

@@ -215,6 +215,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    for fd in fds[most_fds:]:\n        os.close(fd)\n",
         "",
     ),
+    "16e": (EXCHANGE, "or (fds and not message):", "or False:"),
     "17": (TRANSPORT, "        if size > limit:", "        if False:"),
     # All ties to the caller: the helper's two, and the kernel's to the helper.
     "18": (
@@ -235,6 +236,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    pc_end_children();\n    return PC_SERVED_END;\n",
         "    return PC_SERVED_END;\n",
     ),
+    # A tie that comes too late.
+    "18c": (CHILD_C, "    return ended.revents ? EOWNERDEAD : 0;\n", "    return 0;\n"),
     # Process 1 without a handler, and an init that waits for its main child alone.
     "19": (CHILD_C, "{SIGTERM, SIGHUP, SIGQUIT, ", "{SIGHUP, SIGQUIT, "),
     "19b": (
