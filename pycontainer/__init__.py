@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself would take a megabyte of the helper
 if TYPE_CHECKING:
     from .calls import call_with_container, run_container, start_container
-    from .commands import run_command, start_command
+    from .commands import exec_command, run_command, start_command
     from .declare.container import Container, ContainerOptions, extend
     from .declare.entries import directory, file, symlink
     from .declare.limits import Limits
@@ -81,6 +81,7 @@ __all__ = [
     "devpts",
     "diagnose",
     "directory",
+    "exec_command",
     "explain",
     "extend",
     "file",
@@ -104,7 +105,7 @@ __all__ = [
 
 _HOMES = {
     "calls": ("call_with_container", "run_container", "start_container"),
-    "commands": ("run_command", "start_command"),
+    "commands": ("exec_command", "run_command", "start_command"),
     "declare.container": ("Container", "ContainerOptions", "extend"),
     "declare.entries": ("directory", "file", "symlink"),
     "declare.limits": ("Limits",),

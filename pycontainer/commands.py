@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
 from .calls import RELAYED, finish
 from .declare.container import Container, ContainerOptions, Mounts, to_container
 from .errors import CommandError
+from .excursion import find_target
 from .launch.command import Argument, Command
 from .launch.results import Completed
 from .launch.running import Running
-from .launch.start import CallOptions, start
+from .launch.start import CallOptions, start, start_join
 from .launch.stdio import PIPE, Stdio, Stream
 from .launch.text import Text
 
-__all__ = ["run_command", "start_command"]
+__all__ = ["exec_command", "run_command", "start_command"]
 
 
 def run_command(
@@ -73,22 +74,13 @@ def run_command(
         UnicodeDecodeError: in text mode, for output that is not in the encoding.
         HelperError: the helper process died.
     """
-    if input is not None:
-        if stdin is not None:
-            raise ValueError("stdin and input may not be given together")
-        stdin = PIPE
-    if capture_output:
-        if stdout is not None or stderr is not None:
-            raise ValueError("stdout and stderr may not be given together with capture_output")
-        stdout = PIPE
-        stderr = None if tty else PIPE  # a terminal has one output
     deadline = None if timeout is None else time.monotonic() + timeout
     running = _start(
         mounts,
         argv,
         Text.of(text, encoding, errors),
         tty,
-        (stdin, stdout, stderr),
+        _captured(input, capture_output, tty, (stdin, stdout, stderr)),
         process_spawned_hook,
         options,
         deadline,
@@ -136,6 +128,95 @@ def start_command(
     )
 
 
+def exec_command(
+    pid: int | Running[Any],
+    argv: Sequence[Argument],
+    /,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str = "/",
+    input: Any = None,
+    capture_output: bool = False,
+    text: bool = False,
+    encoding: str | None = None,
+    errors: str | None = None,
+    timeout: float | None = None,
+    check: bool = False,
+    tty: bool = False,
+    stdin: Stream = None,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    relayed_signals: Iterable[int] = RELAYED,
+    process_spawned_hook: Callable[[Running[None]], object] | None = None,
+) -> Completed[None]:
+    """Run a program of a running container inside it, and return how it ended.
+
+    It joins the container as ``container_excursion`` does: its namespaces, its ids, at most its
+    capabilities, and the filters of a container that was made here.  When it ends, what is left of
+    its process group is killed; what has left the group lives on in the container.
+
+    Arguments:
+        pid: a process of the container, as this process sees it, or a ``Running``.
+        argv: as for ``run_command``; the program comes from the container's files.
+        env: the program's whole environment.
+        cwd: its working directory, in the container.
+        timeout: the caller's patience, in seconds; then the program and its group are killed.
+        The others are those of ``run_command``.
+
+    Raises:
+        SetupError: ESRCH and EPERM as for ``container_excursion``; what ``run_command`` raises for
+            a program that is not there; ENOENT or ENOTDIR for *cwd*.
+        The others as for ``run_command``.
+    """
+    container = Container(env=env or {}, cwd=cwd)  # checks them
+    command = Command.of(argv, container.env, container.cwd)
+    streams = _captured(input, capture_output, tty, (stdin, stdout, stderr))
+    mode = Text.of(text, encoding, errors)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pidfd, join, seccomp = find_target(pid)
+    try:
+        running = start_join(
+            None,
+            CallOptions(process_spawned_hook=process_spawned_hook),
+            lambda: _open(tty)(*streams, text=mode),
+            container.env,
+            pidfd.fd,
+            join,
+            False,
+            deadline,
+            command=command,
+            seccomp=seccomp,
+        )
+    finally:
+        pidfd.close()
+    return _checked(finish(running, timeout, deadline, relayed_signals, input), check)
+
+
+def _captured(
+    sent: Any, capture_output: bool, tty: bool, streams: tuple[Stream, Stream, Stream]
+) -> tuple[Stream, Stream, Stream]:
+    """The streams that ``input=`` and ``capture_output=`` stand for."""
+    stdin, stdout, stderr = streams
+    if sent is not None:
+        if stdin is not None:
+            raise ValueError("stdin and input may not be given together")
+        stdin = PIPE
+    if capture_output:
+        if stdout is not None or stderr is not None:
+            raise ValueError("stdout and stderr may not be given together with capture_output")
+        stdout = PIPE
+        stderr = None if tty else PIPE  # a terminal has one output
+    return stdin, stdout, stderr
+
+
+def _open(tty: bool) -> type[Stdio]:
+    if not tty:
+        return Stdio
+    from .launch.terminal import TerminalStdio  # few programs have one
+
+    return TerminalStdio
+
+
 def _start(
     mounts: Mounts | Container,
     argv: Sequence[Argument],
@@ -149,16 +230,11 @@ def _start(
 ) -> Running[None]:
     container = to_container(mounts, options)
     command = Command.of(argv, container.env)
-    make: type[Stdio] = Stdio
-    if tty:
-        from .launch.terminal import TerminalStdio  # few programs have one
-
-        make = TerminalStdio
     return start(
         container,
         None,
         CallOptions(process_spawned_hook=hook),
-        lambda: make(*streams, text=text),
+        lambda: _open(tty)(*streams, text=text),
         deadline,
         quiet=quiet,
         command=command,

@@ -12,15 +12,17 @@ from typing import Any, TypeVar
 from ._native import ffi, lib
 from .calls import RELAYED, finish
 from .declare.capabilities import CAPABILITIES
+from .declare.filters import SeccompFilter
 from .declare.namespaces import check_namespaces
 from .errors import SetupError
 from .launch.descriptor import Descriptor
 from .launch.identity import FIRST_ID, IDS
 from .launch.protocol import namespace_bits
 from .launch.results import Completed
-from .launch.running import Running
+from .launch.running import Running, with_filters
 from .launch.start import MAX_RESULT, CallOptions, start_join
 from .launch.stdio import Stdio, occupy_standard_streams
+from .plan.compile import Plan
 from .plan.steps import Op
 
 __all__ = ["container_excursion"]
@@ -50,6 +52,10 @@ def container_excursion(
     A process of its own joins the namespaces of *pid* that differ from the caller's, takes its
     ids and at most its capabilities, and runs *fn* with the cwd "/" and an empty environment.
     Nothing is imported from the container's files: what *fn* needs must be loaded before.
+
+    A container that this process started, and has the ``Running`` of, holds *fn* to its filter of
+    system calls as well.  The kernel shows nobody but root the filter of another's: there *fn* has
+    no filter, and no_new_privs alone.
 
     Arguments:
         pid: a process of the container, as this process sees it, or a ``Running``.
@@ -82,15 +88,9 @@ def container_excursion(
         if problems:
             raise ValueError("; ".join(problems))
     options = CallOptions.of(preload=preload, returns=returns, allow=allow, max_result=max_result)
-    number = pid.pid if isinstance(pid, Running) else pid
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"pid is a number or a Running, not {pid!r}")
     deadline = None if timeout is None else time.monotonic() + timeout
-    occupy_standard_streams()
-    pidfd = Descriptor(os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number))
+    pidfd, join, seccomp = find_target(pid, wanted, owner)
     try:
-        filtered = isinstance(pid, Running) and _holds_filters(pid)
-        join = _describe(number, pidfd.fd, wanted, owner, filtered)
         running = start_join(
             fn,
             options,
@@ -100,11 +100,33 @@ def container_excursion(
             join,
             owner,
             deadline,
+            seccomp=seccomp,
         )
     finally:
         pidfd.close()
     completed: Completed[T] = finish(running, timeout, deadline, RELAYED)
     return completed.result()
+
+
+def find_target(
+    pid: int | Running[Any], wanted: frozenset[str] | None = None, owner: bool = False
+) -> tuple[Descriptor, tuple[int, int, int, int, int, tuple[int, ...]], SeccompFilter | None]:
+    """A pidfd of the process *pid*, what to join and become of it, and the filter to take.
+
+    Raises:
+        TypeError: *pid* is no pid.
+        SetupError: it does not exist, or may not be looked at.
+    """
+    number = pid.pid if isinstance(pid, Running) else pid
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"pid is a number or a Running, not {pid!r}")
+    occupy_standard_streams()
+    pidfd = Descriptor(os.dup(pid.pidfd) if isinstance(pid, Running) else _open(number))
+    try:
+        return pidfd, *_describe(number, pidfd.fd, wanted, owner, known(pid))
+    except BaseException:
+        pidfd.close()
+        raise
 
 
 def _open(pid: int) -> int:
@@ -125,9 +147,12 @@ def _no_process(pid: int, why: str) -> SetupError:
 
 
 def _describe(
-    pid: int, pidfd: int, wanted: frozenset[str] | None, owner: bool, filtered: bool
-) -> tuple[int, int, int, int, int, tuple[int, ...]]:
-    """What to join and become, read between opening the pidfd and a check that it still lives."""
+    pid: int, pidfd: int, wanted: frozenset[str] | None, owner: bool, plan: Plan | None
+) -> tuple[tuple[int, int, int, int, int, tuple[int, ...]], SeccompFilter | None]:
+    """What to join and become, read between opening the pidfd and a check that it still lives.
+
+    And the filter to take, where the *plan* of the target is known.
+    """
     target = ffi.new("struct pc_target *")
     error = lib.pc_look_at(pid, target)
     if error == errno.ENOENT or error == errno.ESRCH:
@@ -173,11 +198,13 @@ def _describe(
         if lib.pc_look_at(os.getpid(), own) == 0:
             capabilities = tuple(own.capabilities)
     restrictions = 0
+    seccomp = None
     if wanted is None or mask & lib.PC_NS_USER:
         restrictions |= lib.PC_JOIN_NO_NEW_PRIVILEGES
+        seccomp = None if plan is None else plan.seccomp
     if mask & lib.PC_NS_USER:
-        restrictions |= _filters(target, filtered)
-    return mask, uid, gid, restrictions, pid, capabilities
+        restrictions |= _set_id_filters(target, plan)
+    return (mask, uid, gid, restrictions, pid, capabilities), seccomp
 
 
 def _check_unmapped(pid: int, target: Any) -> None:
@@ -198,18 +225,26 @@ def _check_unmapped(pid: int, target: Any) -> None:
         raise failure
 
 
-def _holds_filters(running: Running[Any]) -> bool:
-    plan = running._plan
-    return plan is not None and any(step.op is Op.REFUSE_SET_ID for step in plan.steps)
+def known(target: int | Running[Any]) -> Plan | None:
+    """The plan of the container, if this process made it and still has the ``Running``."""
+    if isinstance(target, Running):
+        return target._plan
+    for running in tuple(with_filters):
+        if running.pid == target and running.returncode is None:
+            return running._plan
+    return None
 
 
-def _filters(target: Any, filtered: bool) -> int:
+def _set_id_filters(target: Any, plan: Plan | None) -> int:
     """PC_JOIN_*: what host root's containers may not do, their visitors may not do either."""
-    restrictions = 0
-    # Nobody else gives out these ids, so that a bare pid is known too.
-    filtered = filtered or FIRST_ID <= target.outer_uid <= FIRST_ID + IDS
-    if filtered and target.filters:
-        restrictions |= lib.PC_JOIN_REFUSE_SET_ID
-        if target.filters > 1:
-            restrictions |= lib.PC_JOIN_REFUSE_ATTRIBUTES
-    return restrictions
+    count: int = target.filters
+    if plan is not None:
+        count = sum(
+            1 + (step.numbers != (0,)) for step in plan.steps if step.op is Op.REFUSE_SET_ID
+        )
+    elif not FIRST_ID <= target.outer_uid <= FIRST_ID + IDS:
+        return 0  # nobody else gives out these ids, so that a bare pid is known by them
+    if not count:
+        return 0
+    restrictions: int = lib.PC_JOIN_REFUSE_SET_ID
+    return restrictions | (lib.PC_JOIN_REFUSE_ATTRIBUTES if count > 1 else 0)

@@ -353,6 +353,7 @@ def _begin(
                 keep=keep,
                 refuse=refuse,
                 command=command is not None,
+                held=held,
             )
             if hook is not None:
                 hook(running)
@@ -398,10 +399,19 @@ def _refuse(
         raise clone_failure(exchange.clone_error)
     # A signal, say one that was relayed, is not the helper's fault.
     signalled = exchange.status is not None and exchange.status.signal is not None
-    raise (ContainerExitError if signalled else HelperError)(
-        f"the container's process ended while it was set up: {exchange.status}; "
+    limit = _LIMITS.get(exchange.limit, "")
+    raise (ContainerExitError if signalled or limit else HelperError)(
+        f"the container's process {f'met its limit {limit}' if limit else 'ended'} "
+        f"while it was set up: {exchange.status}; "
         f"the {'function' if command is None else 'program'} has not run"
     )
+
+
+_LIMITS = {
+    lib.PC_WATCHED_WALL_TIME: "wall_time",
+    lib.PC_WATCHED_CPU_TIME: "cpu_time",
+    lib.PC_WATCHED_MEMORY: "memory",
+}
 
 
 def _program_of(seccomp: SeccompFilter | None) -> tuple[bytes, ...]:
