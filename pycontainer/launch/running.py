@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 KILL_AFTER = 5.0
 """Seconds between a relayed signal and SIGKILL."""
-filtered: WeakSet[Running[Any]] = WeakSet()
+with_filters: WeakSet[Running[Any]] = WeakSet()
 """Those with a filter, for whoever knows of one no more than its pid."""
 _GLANCE = 1.0  # seconds between looks at whether a signal has been relayed
 
@@ -89,7 +89,7 @@ class Running(Generic[T]):
         self._completed: Completed[T] | None = None
         self._kill_at: float | None = None
         if plan is not None and plan.seccomp is not None:
-            filtered.add(self)
+            with_filters.add(self)
         self.relaying = False  # signals of the caller may come at any moment
 
     # ---- looking
