@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -11,6 +12,11 @@
 enum { INLINE = 1 << 17 };
 
 static const struct pc_request *current;
+
+/* What came with the request besides its memfd: the files of members of the cgroups that the
+   container is to enter, and in a loader those of the watch behind them. */
+static int others[PC_WATCH_PARENTS + PC_WATCH_MOST];
+static int other_count;
 
 const struct pc_request *pc_current_request(void)
 {
@@ -39,21 +45,24 @@ static bool fits(const struct pc_request *request, uint64_t size)
 const struct pc_request *pc_receive_request(void)
 {
     static char buffer[INLINE] __attribute__((aligned(16)));
-    int memfd = -1, fds = 1;
-    ssize_t length = pc_receive(PC_FD_CALL, buffer, sizeof(buffer), &memfd, &fds, 0);
+    int fds[1 + PC_WATCH_PARENTS + PC_WATCH_MOST];
+    int count = sizeof(fds) / sizeof(fds[0]), memfd = -1;
+    ssize_t length = pc_receive(PC_FD_CALL, buffer, sizeof(buffer), fds, &count, 0);
     const struct pc_request *request = (const void *)buffer;
     uint64_t size = length > 0 ? (uint64_t)length : 0;
     int error = 0;
 
     if (length == 0)
         return NULL;
-    if (length < 0)
+    if (length < 0) {
         error = (int)-length;
-    else if (size < sizeof(*request) || request->magic != PC_MAGIC)
+        count = 0;
+    } else if (size < sizeof(*request) || request->magic != PC_MAGIC)
         error = EBADMSG;
     else if (request->flags & PC_REQUEST_MEMFD) {
         struct stat status;
-        if (fds != 1 || fstat(memfd, &status) != 0)
+        memfd = count > 0 ? fds[0] : -1;
+        if (memfd < 0 || fstat(memfd, &status) != 0)
             error = EBADMSG;
         else {
             void *mapped = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE,
@@ -64,8 +73,10 @@ const struct pc_request *pc_receive_request(void)
             size = (uint64_t)status.st_size;
         }
     }
-    if (fds == 1)
+    if (memfd >= 0)
         close(memfd);
+    other_count = count - (memfd >= 0);
+    memcpy(others, fds + (memfd >= 0), (size_t)other_count * sizeof(*others));
     if (!error && (size < sizeof(*request) || !fits(request, size)))
         error = EBADMSG;
     if (error) {
@@ -74,6 +85,38 @@ const struct pc_request *pc_receive_request(void)
     }
     current = request;
     return request;
+}
+
+/* In a loader: the last *count* descriptors are the watch's. */
+bool pc_take_watch_descriptors(int *fds, int count)
+{
+    if (other_count < count)
+        return false;
+    other_count -= count;
+    memcpy(fds, others + other_count, (size_t)count * sizeof(*fds));
+    return true;
+}
+
+/* Those of the cgroups, whose numbers a supervisor changes; how many. */
+int pc_cgroup_members(int *members)
+{
+    const int count = other_count < PC_WATCH_PARENTS ? other_count : PC_WATCH_PARENTS;
+    memcpy(members, others, (size_t)count * sizeof(*members));
+    return count;
+}
+
+void pc_set_cgroup_members(const int *members, int count)
+{
+    memcpy(others, members, (size_t)count * sizeof(*members));
+    other_count = count;
+}
+
+/* Enters the container's cgroups, if it has any.  Returns 0 or an errno. */
+int pc_become_member(bool namespace)
+{
+    const int count = other_count;
+    other_count = 0;
+    return pc_enter_cgroups(others, count, namespace);
 }
 
 /* Closes whatever is still held of the host: its /proc, the lifeline, the old root's mounts. */

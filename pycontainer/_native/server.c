@@ -25,6 +25,7 @@ struct child {
     pid_t pid;
     int status; /* the socket to its caller */
     uint64_t started;
+    struct pc_watcher *watch; /* NULL without limits */
 };
 
 static struct {
@@ -41,7 +42,7 @@ static int tell(int socket, struct pc_status status, int pidfd)
     return pc_send(socket, &status, sizeof(status), &pidfd, pidfd >= 0);
 }
 
-static int add_child(pid_t pid, int status, uint64_t started)
+static int add_child(struct child child)
 {
     if (server.count == server.room) {
         size_t room = server.room ? 2 * server.room : 16;
@@ -51,9 +52,23 @@ static int add_child(pid_t pid, int status, uint64_t started)
         server.children = grown;
         server.room = room;
     }
-    server.children[server.count++] = (struct child){pid, status, started};
+    server.children[server.count++] = child;
     return 0;
 }
+
+/* An order as it came. */
+struct ordered {
+    struct pc_order order;
+    struct pc_watch watch; /* if it is watched */
+    int fds[PC_FD_COUNT];  /* -1: not there */
+    int count;             /* of them */
+    int watch_fds[PC_WATCH_MOST];
+    bool watched;
+};
+
+/* A loader's, for the container that it will supervise. */
+static struct pc_watch loaders_watch;
+static bool loader_watches;
 
 /* ---- spares: a container's and an excursion's process, cloned before they are ordered ---- */
 
@@ -86,7 +101,10 @@ static void report_end(pid_t pid, int status, const struct rusage *usage)
         struct child *child = &server.children[i];
         if (child->pid != pid)
             continue;
-        tell(child->status, pc_end_status(status, usage, child->started), -1);
+        struct pc_status end = pc_end_status(status, usage, child->started);
+        if (child->watch)
+            pc_watch_end(child->watch, &end);
+        tell(child->status, end, -1);
         close(child->status);
         *child = server.children[--server.count];
         return;
@@ -117,11 +135,21 @@ static void kill_children(void)
 }
 
 /* Tells the caller that its child has started, and keeps an eye on it. */
-static void adopt(pid_t pid, int pidfd, const int *fds, uint64_t started)
+static void adopt(pid_t pid, int pidfd, const struct ordered *ordered, uint64_t started)
 {
-    int status = fcntl(fds[PC_FD_STATUS], F_DUPFD_CLOEXEC, PC_FD_KEPT);
-    int error = status < 0 ? errno : add_child(pid, status, started);
+    const int *fds = ordered->fds;
+    struct child child = {.pid = pid, .started = started};
+    int status = child.status = fcntl(fds[PC_FD_STATUS], F_DUPFD_CLOEXEC, PC_FD_KEPT);
+    int error = status < 0 ? errno : 0;
 
+    if (ordered->watched) {
+        child.watch = pc_watch_begin(&ordered->watch, ordered->watch_fds, pid,
+                                     ordered->order.namespaces & PC_NS_PID, started);
+        if (!child.watch && !error)
+            error = errno;
+    }
+    if (!error)
+        error = add_child(child);
     if (!error) {
         /* EPIPE: the caller has given the call up.  ETOOMANYREFS: too many descriptors of this user
            are under way (unix(7)); without a pidfd nobody could end the child. */
@@ -134,13 +162,17 @@ static void adopt(pid_t pid, int pidfd, const int *fds, uint64_t started)
         tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = error}, -1);
         if (status >= 0)
             close(status);
+        if (child.watch)
+            pc_watch_end(child.watch, NULL);
     }
     close(pidfd);
 }
 
 /* Starts a child for an order; the descriptors stay open.  0: in the child. */
-static int start_child(const struct pc_order *order, const int *fds, bool received)
+static int start_child(const struct ordered *ordered, bool received)
 {
+    const struct pc_order *order = &ordered->order;
+    const int *fds = ordered->fds;
     int pidfd = -1;
     uint64_t started = pc_now();
     pid_t pid = pc_spawn(order, fds, server.lifeline[0], received, &pidfd);
@@ -155,7 +187,7 @@ static int start_child(const struct pc_order *order, const int *fds, bool receiv
     else if (order->flags & PC_ORDER_LOADER)
         close(pidfd); /* the loader supervises its container and reports by itself */
     else
-        adopt(pid, pidfd, fds, started);
+        adopt(pid, pidfd, ordered, started);
     return 1;
 }
 
@@ -169,19 +201,20 @@ static void end_spares(void)
 }
 
 /* Hands the order to a spare that was made for such a one. */
-static bool use_spare(const struct pc_order *order, const int *fds, int count)
+static bool use_spare(const struct ordered *ordered)
 {
+    const struct pc_order *order = &ordered->order;
     struct spare *spare = spare_for(order);
     uint64_t started = pc_now();
 
     if (spare->pid == 0 || memcmp(&spare->order, order, sizeof(*order)) != 0 ||
-        pc_send(spare->socket, order, sizeof(*order), fds, count) != 0)
+        pc_send(spare->socket, order, sizeof(*order), ordered->fds, ordered->count) != 0)
         return false;
     pid_t pid = spare->pid;
     int pidfd = spare->pidfd;
     close(spare->socket);
     spare->pid = 0;
-    adopt(pid, pidfd, fds, started);
+    adopt(pid, pidfd, ordered, started);
     return true;
 }
 
@@ -266,33 +299,73 @@ static int open_server(void)
     return error ? error : pc_raise_fds(&pc_proc, 1);
 }
 
+/* Sorts what came with an order.  fds: all the descriptors.  Whether it is one that can be served. */
+static bool sort_order(struct ordered *ordered, size_t length, const int *fds, int count)
+{
+    struct pc_order *order = &ordered->order;
+    const struct pc_watch *watch = &ordered->watch;
+    int watching = 0;
+
+    ordered->watched = length == sizeof(*order) + sizeof(*watch);
+    if (!ordered->watched && length != sizeof(*order))
+        return false;
+    if (ordered->watched && !(order->flags & PC_ORDER_LOADER)) {
+        if (watch->parents > PC_WATCH_PARENTS)
+            return false;
+        watching = pc_watch_descriptors(watch);
+    }
+    ordered->count = count - watching;
+    if (order->magic != PC_MAGIC || ordered->count <= PC_FD_CWD || ordered->count > PC_FD_COUNT)
+        return false;
+    for (int i = 0; i < PC_FD_COUNT; i++)
+        ordered->fds[i] = i < ordered->count ? fds[i] : -1;
+    memcpy(ordered->watch_fds, fds + ordered->count, (size_t)watching * sizeof(*fds));
+    order->uid_map[sizeof(order->uid_map) - 1] = order->gid_map[sizeof(order->gid_map) - 1] = 0;
+    return true;
+}
+
 /* Takes one order from the control socket.  0: in a child; 1: go on; -1: the caller has gone. */
 static int serve_order(int control)
 {
-    struct pc_order order;
-    int fds[PC_FD_COUNT], count = PC_FD_COUNT, outcome = 1;
-    ssize_t length = pc_receive(control, &order, sizeof(order), fds, &count, MSG_DONTWAIT);
+    struct {
+        struct pc_order order;
+        struct pc_watch watch;
+    } message;
+    struct ordered ordered;
+    int fds[PC_FD_COUNT + PC_WATCH_MOST], count = PC_FD_COUNT + PC_WATCH_MOST, outcome = 1;
+    ssize_t length = pc_receive(control, &message, sizeof(message), fds, &count, MSG_DONTWAIT);
 
     if (length == -EAGAIN || length == -EMSGSIZE)
         return 1;
     if (length <= 0)
         return -1;
-    if (length == sizeof(order) && order.magic == PC_MAGIC && count > PC_FD_CWD &&
-        pc_raise_fds(fds, count) == 0) {
-        for (int i = count; i < PC_FD_COUNT; i++)
-            fds[i] = -1;
+    int error = pc_raise_fds(fds, count);
+    if (!error && length == sizeof(message.order) && message.order.flags == PC_ORDER_SWEEP) {
+        message.order.uid_map[sizeof(message.order.uid_map) - 1] = 0;
+        pc_sweep_later(message.order.uid_map, fds, count);
+        return 1;
+    }
+    ordered.order = message.order;
+    ordered.watch = message.watch;
+    if (!error && sort_order(&ordered, (size_t)length, fds, count)) {
+        const struct pc_order *order = &ordered.order;
         const uint64_t before = server.ordered;
         server.ordered = pc_now();
         server.hurried = server.ordered - before < HURRY;
-        if (order.flags & PC_ORDER_JOIN)
+        if (order->flags & PC_ORDER_JOIN)
             pc_load_name_services(); /* here, so that only the first one waits for it */
-        order.uid_map[sizeof(order.uid_map) - 1] = order.gid_map[sizeof(order.gid_map) - 1] = 0;
-        if (!use_spare(&order, fds, count))
-            outcome = start_child(&order, fds, false);
+        if (order->flags & PC_ORDER_LOADER) {
+            loader_watches = ordered.watched;
+            loaders_watch = ordered.watch;
+        }
+        if (!use_spare(&ordered))
+            outcome = start_child(&ordered, false);
         if (outcome == 0)
             return 0;
-        if (!(order.flags & PC_ORDER_LOADER))
-            want_spare(&order);
+        if (!(order->flags & PC_ORDER_LOADER))
+            want_spare(order);
+        if (ordered.watched)
+            count = ordered.count; /* the watch has the others */
     }
     for (int i = 0; i < count; i++)
         close(fds[i]);
@@ -319,22 +392,31 @@ int pc_serve(int control, int caller)
             {.fd = server.signals, .events = POLLIN},
             {.fd = control, .events = POLLIN},
             {.fd = caller, .events = POLLIN},
+            {.fd = pc_watch_notices(), .events = POLLIN},
         };
-        const long wait = patience();
-        const struct timespec timeout = {wait / 1000000, wait % 1000000 * 1000};
-        int ready = ppoll(polled, 3, wait < 0 ? NULL : &timeout, NULL);
+        int64_t wait = patience();
+        const int64_t watch = pc_watch_patience();
+        wait = wait < 0 ? wait : wait * 1000;
+        const bool watch_first = watch >= 0 && (wait < 0 || watch <= wait);
+        wait = watch_first ? watch : wait;
+        const struct timespec timeout = {wait / 1000000000, wait % 1000000000};
+        int ready = ppoll(polled, 4, wait < 0 ? NULL : &timeout, NULL);
         if (ready < 0) {
             if (errno == EINTR)
                 continue;
             return -errno;
         }
-        if (ready == 0 && any_wanted()) { /* only with nothing else to do */
+        if (ready > 0 || watch_first)
+            ; /* a spare is made only with nothing else to do */
+        else if (any_wanted()) {
             if (make_spare() == 0)
                 return PC_SERVED_SPARE;
-        } else if (ready == 0)
+        } else
             end_spares();
         if (polled[0].revents)
             reap();
+        if (watch >= 0 || polled[3].revents)
+            pc_watch_look();
         if (polled[2].revents)
             break;
         if (polled[1].revents) {
@@ -348,6 +430,8 @@ int pc_serve(int control, int caller)
     end_spares();
     kill_children();
     pc_end_children();
+    pc_watch_end_all();
+    pc_sweep_cgroups();
     return PC_SERVED_END;
 }
 
@@ -372,48 +456,73 @@ static void close_others(const int *kept, int count)
 
 /* Clones one container from this process and supervises it: for a loader that has the function
    already, and for start_method="fork".  watched: readable or hung up when the caller has gone.
-   received: the request has been read here.
+   received: the request has been read here.  watch: NULL without limits; its descriptors come behind
+   the PC_FD_COUNT of the order.
    Returns 1 in the container's process; in the supervisor it does not return. */
-int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, bool received)
+int pc_supervise_one(const struct pc_order *order, const int *fds, const struct pc_watch *watch,
+                     int watched, bool received)
 {
-    int kept[PC_FD_COUNT + 1];
+    const int watching = watch ? pc_watch_descriptors(watch) : 0;
+    struct ordered ordered = {.order = *order, .count = PC_FD_COUNT, .watched = watch != NULL};
+    int members[PC_WATCH_PARENTS], member_count = 0;
+    int kept[1 + PC_FD_COUNT + PC_WATCH_MOST + PC_WATCH_PARENTS];
+    const int all = 1 + PC_FD_COUNT + watching;
 
     /* A copy of a helper, at one remove or two, has the helper's children in its tables. */
     server.count = 0;
     memset(spares, 0, sizeof(spares));
+    pc_forget_watchers();
     pc_default_signals(); /* with SIGCHLD ignored there would be nobody to wait for */
-    memcpy(kept, fds, PC_FD_COUNT * sizeof(*fds));
-    watched = fcntl(watched, F_DUPFD_CLOEXEC, PC_FD_KEPT);
-    for (int i = 0; i < PC_FD_COUNT; i++)
+    if (received)
+        member_count = pc_cgroup_members(members);
+    kept[0] = watched;
+    memcpy(kept + 1, fds, (size_t)(PC_FD_COUNT + watching) * sizeof(*fds));
+    memcpy(kept + all, members, (size_t)member_count * sizeof(*members));
+    for (int i = 0; i < all + member_count; i++)
         if (kept[i] >= 0 && (kept[i] = fcntl(kept[i], F_DUPFD_CLOEXEC, PC_FD_KEPT)) < 0)
             _exit(125);
-    kept[PC_FD_COUNT] = watched;
-    close_others(kept, PC_FD_COUNT + 1);
+    close_others(kept, all + member_count);
+    watched = kept[0];
+    memcpy(ordered.fds, kept + 1, sizeof(ordered.fds));
+    memcpy(ordered.watch_fds, kept + 1 + PC_FD_COUNT, (size_t)watching * sizeof(*kept));
+    pc_set_cgroup_members(kept + all, member_count);
+    if (watch)
+        ordered.watch = *watch;
     if (open_server() != 0)
         _exit(125);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it sees the host; a container may not look into it */
-    if (start_child(order, kept, received) == 0)
+    if (start_child(&ordered, received) == 0)
         return 1;
     for (int i = 0; i < PC_FD_COUNT; i++) {
         close(i);
-        if (kept[i] >= 0)
-            close(kept[i]);
+        if (ordered.fds[i] >= 0)
+            close(ordered.fds[i]);
     }
+    for (int i = 0; i < member_count; i++)
+        close(kept[all + i]);
     while (server.count > 0) {
         struct pollfd polled[] = {
             {.fd = server.signals, .events = POLLIN},
             {.fd = watched, .events = POLLIN},
+            {.fd = pc_watch_notices(), .events = POLLIN},
         };
-        if (poll(polled, 2, -1) < 0 && errno != EINTR)
-            break;
+        const int64_t wait = pc_watch_patience();
+        const struct timespec timeout = {wait / 1000000000, wait % 1000000000};
+        if (ppoll(polled, 3, wait < 0 ? NULL : &timeout, NULL) < 0) {
+            if (errno != EINTR)
+                break;
+            continue;
+        }
         if (polled[1].revents)
             break;
         if (polled[0].revents)
             reap();
+        pc_watch_look();
     }
     kill_children();
     pc_end_children();
+    pc_watch_end_all();
     _exit(0);
 }
 
@@ -421,9 +530,11 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, int watched, 
 int pc_supervise_loaded(void)
 {
     struct pc_order order = *pc_ordered();
-    const int fds[PC_FD_COUNT] = {0, 1, 2, PC_FD_CALL, PC_FD_STATUS, PC_FD_CWD, -1};
+    int fds[PC_FD_COUNT + PC_WATCH_MOST] = {0, 1, 2, PC_FD_CALL, PC_FD_STATUS, PC_FD_CWD, -1};
 
     order.flags &= ~(uint32_t)PC_ORDER_LOADER;
-    return pc_supervise_one(&order, fds, PC_FD_LIFELINE, true);
+    if (loader_watches && !pc_take_watch_descriptors(fds + PC_FD_COUNT, pc_watch_descriptors(&loaders_watch)))
+        _exit(125);
+    return pc_supervise_one(&order, fds, loader_watches ? &loaders_watch : NULL, PC_FD_LIFELINE, true);
 }
 

@@ -14,6 +14,7 @@ from .descriptor import Descriptor
 from .exchange import Exchange, reap_supervisors
 from .forkserver import Forkserver
 from .identity import Identity
+from .limits import Watch
 from .protocol import INLINE
 from .stdio import Stdio
 from .trees import send_trees
@@ -33,8 +34,13 @@ class Dispatch:
         steps: tuple[Step, ...],
         identity: Identity | None,
         target: int = -1,
+        watch: Watch | None = None,
+        loader: bool = False,
     ) -> None:
-        self._order = order
+        self._order = order if watch is None else order + watch.order
+        # A loader supervises by itself: it has the supervisor's with its request.
+        self._loader = loader
+        self._watch = watch
         self._request = request
         self._total = total
         self._streams = streams
@@ -53,7 +59,10 @@ class Dispatch:
                 fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd.fd]
                 if self._target >= 0:
                     fds.append(self._target)
+                if self._watch is not None and not self._loader:
+                    fds += self._watch.watched
                 server.order(self._order, fds)
+                exchange.watch = self._watch
         except BaseException:
             exchange.close()
             raise
@@ -62,14 +71,21 @@ class Dispatch:
 
     def _send(self, exchange: Exchange) -> None:
         try:
+            fds: list[int] = []
+            if self._watch is not None:
+                fds = self._watch.members + (self._watch.watched if self._loader else [])
             if self._total > INLINE:
                 memfd = to_memfd(self._request)
                 try:
-                    socket.send_fds(exchange.call, [self._request[0]], [memfd])
+                    socket.send_fds(exchange.call, [self._request[0]], [memfd, *fds])
                 finally:
                     os.close(memfd)
+            elif fds:
+                socket.send_fds(exchange.call, self._request, fds)
             else:
                 exchange.call.sendmsg(self._request)
+            if self._watch is not None:
+                self._watch.sent()
             if self._steps and self._identity is not None:
                 send_trees(exchange.call, self._steps, self._identity)
         except (BrokenPipeError, ConnectionResetError):
@@ -93,14 +109,20 @@ class Dispatch:
         watched = Descriptor(os.pidfd_open(caller))
         with call_child, status_server:
             fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd.fd, -1]
+            order = ffi.from_buffer("struct pc_order *", self._order)
+            watch = ffi.NULL
+            if self._watch is not None:
+                exchange.watch = self._watch
+                fds += self._watch.watched
+                watch = ffi.from_buffer("struct pc_watch *", self._watch.order)
             try:
                 exchange.supervisor = os.fork()
                 if exchange.supervisor == 0:
                     # The terminal's signals are for the caller, who relays them; the supervisor's
                     # death would be the container's.
                     os.setsid()
-                    order = ffi.from_buffer("struct pc_order *", self._order)
-                    lib.pc_supervise_one(order, ffi.new("int[]", fds), watched.fd, False)
+                    numbers = ffi.new("int[]", fds)
+                    lib.pc_supervise_one(order, numbers, watch, watched.fd, False)
                     child.run_loaded(fn, populate, allow)
             finally:
                 # Whatever happens in the fork, a Ctrl-C of the caller's say: it must not return

@@ -23,9 +23,10 @@ import _cffi_backend
 from .. import __file__ as _package_file
 from .._native import ffi, lib
 from ..errors import HelperError, SetupError
+from .descriptor import Descriptor
 from .identity import is_host_root
 from .payload import dump_payload
-from .protocol import Preamble
+from .protocol import Preamble, pack_sweep
 
 __all__ = ["Forkserver", "forkserver"]
 
@@ -66,6 +67,7 @@ class Forkserver:
             self.sizes = sizes_of_ranges()
         self.host_root = is_host_root(lib.pc_effective_capabilities())
         self.owner = os.getpid()
+        self._swept: set[str] = set()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
@@ -100,6 +102,20 @@ class Forkserver:
         except OSError as error:
             step = "hand the descriptors to the helper process"
             raise SetupError(error.errno or 0, None, None, step) from error
+
+    def sweep_later(self, directories: set[str]) -> None:
+        """Have the helper remove this process's cgroups in *directories* when it has gone.
+
+        It is told before the first is made.
+        """
+        if self._swept == directories:
+            return
+        from .hierarchies import name_prefix
+
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        parents = [Descriptor(os.open(path, flags)) for path in sorted(directories)]
+        self.order(pack_sweep(name_prefix()), [parent.fd for parent in parents])
+        self._swept = directories
 
     def alive(self) -> bool:
         """Whether its socket is still open."""

@@ -18,7 +18,9 @@ __all__ = ["Output"]
 class Output:
     """What is read from a container's pipes, and written to its stdin, while it is waited for."""
 
-    def __init__(self, running: Running[Any], input: Any) -> None:
+    def __init__(self, running: Running[Any], input: Any, most: int | None = None) -> None:
+        self._running = running
+        self._most = most  # bytes of stdout and stderr together
         if input is not None and running.text is not None:
             sent: Any = running.text.encode(input)
         else:
@@ -60,12 +62,18 @@ class Output:
                     raise
                 data = b""  # the end of a terminal (pty(7))
             if data:
-                self._read[name].append(data)
+                self._keep(name, data)
             else:
                 del self.files[fd]
                 stream.close()
 
         self.files[fd] = (select.POLLIN, read)
+
+    def _keep(self, name: str, data: bytes) -> None:
+        left = len(data) if self._most is None else self._most - self._amount()
+        self._read[name].append(data[:left])
+        if len(data) > left:
+            self._running.overflow()
 
     def _feed(self, stream: IO[bytes], left: memoryview) -> None:
         fd = stream.fileno()

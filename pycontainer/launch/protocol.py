@@ -19,15 +19,19 @@ __all__ = [
     "INLINE",
     "ORDER",
     "REQUEST",
+    "WATCH",
     "Preamble",
     "namespace_bits",
     "pack_order",
     "pack_request",
+    "pack_sweep",
+    "pack_watch",
 ]
 
 ORDER = struct.Struct("<IIII256s256s")
 REQUEST = struct.Struct("<12I2Q6I5Q")
 FAILURE = struct.Struct("<4i")
+WATCH = struct.Struct("<3Q2I96s")
 
 INLINE = 1 << 16
 """The longest request that travels as one message, in bytes; a longer one goes by memfd."""
@@ -56,6 +60,16 @@ def namespace_bits(names: frozenset[str]) -> int:
 def pack_order(flags: int, namespaces: int, uid_map: str = "", gid_map: str = "") -> bytes:
     """A ``struct pc_order``."""
     return ORDER.pack(lib.PC_MAGIC, flags, namespaces, 0, uid_map.encode(), gid_map.encode())
+
+
+def pack_watch(wall: int, cpu: int, memory: int, files: int, parents: int, name: str) -> bytes:
+    """A ``struct pc_watch``: nanoseconds, nanoseconds, bytes, what comes along, a cgroup's name."""
+    return WATCH.pack(wall, cpu, memory, files, parents, name.encode())
+
+
+def pack_sweep(prefix: str) -> bytes:
+    """The order to remove cgroups whose names begin with *prefix* when the caller has gone."""
+    return ORDER.pack(lib.PC_MAGIC, lib.PC_ORDER_SWEEP, 0, 0, prefix.encode(), b"")
 
 
 class Preamble:

@@ -78,11 +78,16 @@ class ExitStatus:
 class Usage:
     """What a container used: its first process and all that were reaped inside.
 
+    With a limit of processor time or memory it is what all its processes used together, those
+    included that nobody has reaped.
+
     Attributes:
         user_time, system_time: processor time, in seconds.
         wall_time: from the clone to the reaping, in seconds.
         max_rss: the largest resident set of a single process, in bytes (getrusage(2)).  It counts
-            what the process had in common with the helper that cloned it.
+            what the process had in common with the helper that cloned it.  With a limit of memory
+            it is the peak of all processes together: where a cgroup holds it, with the page cache
+            and the files in a tmpfs.
     """
 
     user_time: float
@@ -114,6 +119,7 @@ class Completed(Generic[T_co]):
     enforced: Mapping[str, str] = field(factory=dict, hash=False)
     exception: BaseException | None = field(default=None, eq=False, repr=False)
     _value: Any = field(default=None, eq=False, repr=False)
+    _words: str = field(default="", eq=False, repr=False)  # how it ended without a value
 
     @property
     def returncode(self) -> int:
@@ -141,14 +147,9 @@ class Completed(Generic[T_co]):
         if self.returncode:
             from ..errors import CommandError
 
-            raise CommandError(f"{self.args!r}: {self.status}", self)
-
-
-def verdict_of(status: ExitStatus) -> Verdict:
-    """The verdict where no limit was met."""
-    if status.signal is not None:
-        return Verdict.SIGNAL
-    return Verdict.EXIT if status.exit_code else Verdict.OK
+            ordinary = self.verdict in (Verdict.OK, Verdict.EXIT, Verdict.SIGNAL)
+            words = f"{self.args!r}: {self.status}"
+            raise CommandError(words if ordinary or not self._words else self._words, self)
 
 
 def name_of(fn: Callable[..., Any]) -> str:

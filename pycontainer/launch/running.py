@@ -25,9 +25,11 @@ from .codec.raised import decode_exception
 from .codec.transport import from_memfd
 from .codec.wire import EXCEPTION_ROOM
 from .exchange import Exchange
+from .limits import Hold
 from .output import Output
-from .results import Completed, ExitStatus, Usage, verdict_of
+from .results import Completed, ExitStatus, Usage
 from .stdio import Stdio
+from .verdict import verdict_of, words_of
 from .words import import_note, read_only_note, stderr_note
 
 __all__ = ["Running"]
@@ -69,6 +71,7 @@ class Running(Generic[T]):
         keep: Any,
         refuse: Callable[[Exchange], NoReturn],
         command: bool = False,
+        held: Hold | None = None,
     ) -> None:
         self.args = args
         self.stdin: IO[Any] | None = stdio.stdin
@@ -85,6 +88,8 @@ class Running(Generic[T]):
         self._command = command
         self._keep = keep  # the helper, which must outlive its containers
         self._refuse = refuse  # raises why the function did not start
+        self._held = held  # how its limits are held, if it has any
+        self._overflowed = False
         self._output: Output | None = None
         self._completed: Completed[T] | None = None
         self._kill_at: float | None = None
@@ -174,7 +179,8 @@ class Running(Generic[T]):
         """``communicate()``, returning the ``Completed`` with the output in it."""
         deadline = None if timeout is None else time.monotonic() + timeout
         # After a timeout the next call goes on where this one stopped, as with subprocess.
-        output = self._output = self._output or Output(self, input)
+        most = None if self._held is None else self._held.limits.output
+        output = self._output = self._output or Output(self, input, most)
         with self._stdio.serving(output.files):
             while not self._pump("over", deadline, output.files) or output.files:
                 if deadline is not None and time.monotonic() >= deadline:
@@ -240,6 +246,11 @@ class Running(Generic[T]):
     def kill(self) -> None:
         """Kill the container: all its processes."""
         self.send_signal(signal.SIGKILL)
+
+    def overflow(self) -> None:
+        """Kill the container for its output."""
+        self._overflowed = True
+        self.kill()
 
     def end(self) -> None:
         """Kill the container, wait until it has ended, and close what was opened for it."""
@@ -307,7 +318,24 @@ class Running(Generic[T]):
             self._refuse(exchange)
         status = exchange.status or ExitStatus(signal=int(signal.SIGKILL))
         usage = exchange.usage or Usage(0.0, 0.0, 0.0, 0)
-        completed: Completed[T] = Completed(self.args, status, verdict_of(status), usage)
+        limits = None if self._held is None else self._held.limits
+        verdict = verdict_of(
+            status,
+            usage,
+            limits=limits,
+            watched=exchange.limit,
+            overflowed=self._overflowed,
+            filtered=self._plan is not None and self._plan.seccomp is not None,
+            sent=exchange.sent,
+        )
+        completed: Completed[T] = Completed(
+            self.args,
+            status,
+            verdict,
+            usage,
+            enforced={} if self._held is None else self._held.enforced,
+            words=words_of(self.args, verdict, status, usage, limits),
+        )
         value: Any = None
         error: BaseException | None = None
         try:
@@ -326,7 +354,7 @@ class Running(Generic[T]):
         if exchange.outcome is None:
             if exchange.malformed is not None:
                 raise exchange.malformed
-            raise ContainerExitError(f"{self.args} ended without a value: {completed.status}")
+            raise ContainerExitError(completed._words)
         kind, body, memfd = exchange.outcome
         exchange.outcome = None
         view: memoryview | bytes = body

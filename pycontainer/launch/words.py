@@ -37,6 +37,7 @@ _STAGES = {
     lib.PC_STAGE_JOIN_IDS: "take the target's ids",
     lib.PC_STAGE_JOIN_CAPABILITIES: "take the target's capabilities",
     lib.PC_STAGE_JOIN_FILTERS: "take the target's filters",
+    lib.PC_STAGE_CGROUP: "enter the container's cgroup",
     lib.PC_STAGE_DIRECTORY: "go to the program's working directory",
     lib.PC_STAGE_TERMINAL: "take the terminal",
 }

@@ -1,0 +1,173 @@
+/* A process and all below it, as /proc shows them: what they use, and ending them.
+
+   A process of a container never leaves this tree: when its parent ends it becomes a child of the
+   container's init (pid_namespaces(7), or PR_SET_CHILD_SUBREAPER of prctl(2)). */
+#include "pycontainer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct pids {
+    pid_t *all;
+    size_t count, room;
+};
+
+static void add_pid(struct pids *pids, pid_t pid)
+{
+    if (pids->count == pids->room) {
+        size_t room = pids->room ? 2 * pids->room : 64;
+        pid_t *grown = realloc(pids->all, room * sizeof(*grown));
+        if (!grown)
+            return; /* it is counted the next time */
+        pids->all = grown;
+        pids->room = room;
+    }
+    pids->all[pids->count++] = pid;
+}
+
+static ssize_t read_text(const char *name, char *text, size_t size)
+{
+    int fd = openat(pc_proc, name, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : 0, more = 1;
+
+    while (fd >= 0 && (size_t)length < size - 1 && more > 0) {
+        more = read(fd, text + length, size - 1 - (size_t)length);
+        length += more > 0 ? more : 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    text[length > 0 ? length : 0] = 0;
+    return length;
+}
+
+/* The children of one thread (proc_tid_children(5)). */
+static void add_children_of(struct pids *pids, pid_t pid, pid_t thread)
+{
+    char name[64], text[1 << 14];
+
+    snprintf(name, sizeof(name), "%d/task/%d/children", (int)pid, (int)thread);
+    if (read_text(name, text, sizeof(text)) <= 0)
+        return;
+    for (char *rest = text, *end; *rest; rest = end + 1) {
+        long child = strtol(rest, &end, 10);
+        if (end == rest || *end != ' ') /* one that is cut off */
+            break;
+        add_pid(pids, (pid_t)child);
+    }
+}
+
+static void add_children(struct pids *pids, pid_t pid, long threads)
+{
+    char name[64];
+
+    if (threads <= 1) {
+        add_children_of(pids, pid, pid);
+        return;
+    }
+    snprintf(name, sizeof(name), "%d/task", (int)pid);
+    int fd = openat(pc_proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (!directory) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    struct dirent *entry;
+    while ((entry = readdir(directory)))
+        if (entry->d_name[0] != '.')
+            add_children_of(pids, pid, (pid_t)atoi(entry->d_name));
+    closedir(directory);
+}
+
+/* Fields of /proc/PID/stat, as proc_pid_stat(5) numbers them. */
+enum { UTIME = 14, STIME, CUTIME, CSTIME, THREADS = 20, RSS = 24, FIELDS };
+
+static bool read_stat(pid_t pid, long long fields[FIELDS])
+{
+    char name[64], text[1024];
+
+    snprintf(name, sizeof(name), "%d/stat", (int)pid);
+    if (read_text(name, text, sizeof(text)) <= 0)
+        return false;
+    char *rest = strrchr(text, ')'); /* the name before may hold anything */
+    if (!rest || strlen(rest) < 4)
+        return false;
+    rest += 4; /* the third field is a letter */
+    memset(fields, 0, FIELDS * sizeof(*fields));
+    for (int i = 4; i < FIELDS; i++)
+        fields[i] = strtoll(rest, &rest, 10);
+    return true;
+}
+
+/* Adds up what a process and all below it use and have used. */
+void pc_read_tree(pid_t first, struct pc_tree *tree)
+{
+    struct pids pids = {NULL, 0, 0};
+    long long fields[FIELDS];
+    long long user = 0, system = 0, pages = 0;
+
+    add_pid(&pids, first);
+    for (size_t i = 0; i < pids.count; i++) {
+        if (!read_stat(pids.all[i], fields))
+            continue;
+        user += fields[UTIME] + fields[CUTIME];
+        system += fields[STIME] + fields[CSTIME];
+        pages += fields[RSS];
+        add_children(&pids, pids.all[i], (long)fields[THREADS]);
+    }
+    free(pids.all);
+    const uint64_t tick = 1000000u / (uint64_t)sysconf(_SC_CLK_TCK);
+    *tree = (struct pc_tree){
+        .user_us = (uint64_t)user * tick,
+        .system_us = (uint64_t)system * tick,
+        .memory = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE),
+    };
+}
+
+/* Its memory in bytes, each page that n processes share as an n-th of it for each of them
+   (proc_pid_smaps(5), "Pss"); 0 when one of them may not be looked at. */
+uint64_t pc_read_tree_memory(pid_t first)
+{
+    struct pids pids = {NULL, 0, 0};
+    long long fields[FIELDS];
+    char name[64], text[2048];
+    uint64_t sum = 0;
+    bool whole = true;
+
+    add_pid(&pids, first);
+    for (size_t i = 0; i < pids.count; i++) {
+        if (!read_stat(pids.all[i], fields))
+            continue;
+        add_children(&pids, pids.all[i], (long)fields[THREADS]);
+        if (fields[RSS] == 0)
+            continue;
+        snprintf(name, sizeof(name), "%d/smaps_rollup", (int)pids.all[i]);
+        char *line = read_text(name, text, sizeof(text)) > 0 ? strstr(text, "\nPss:") : NULL;
+        if (line)
+            sum += strtoull(line + 5, NULL, 10) * 1024;
+        else if (read_stat(pids.all[i], fields) && fields[RSS] > 0)
+            whole = false; /* it is there, and not to be read */
+    }
+    free(pids.all);
+    return whole ? sum : 0;
+}
+
+/* Kills the children of a process of ours; how many there were. */
+int pc_kill_children_of(pid_t pid)
+{
+    struct pids pids = {NULL, 0, 0};
+    int count;
+
+    add_children_of(&pids, pid, pid);
+    for (size_t i = 0; i < pids.count; i++)
+        kill(pids.all[i], SIGKILL);
+    count = (int)pids.count;
+    free(pids.all);
+    return count;
+}
