@@ -198,7 +198,8 @@ static void take_terminal(void)
 {
     if (!(pc_current_request()->flags & PC_REQUEST_TERMINAL))
         return;
-    if (setsid() < 0 || ioctl(STDIN_FILENO, TIOCSCTTY, 0) != 0)
+    /* Process 1 leads one already. */
+    if ((getsid(0) != getpid() && setsid() < 0) || ioctl(STDIN_FILENO, TIOCSCTTY, 0) != 0)
         fail(errno, PC_STAGE_TERMINAL);
 }
 

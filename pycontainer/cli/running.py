@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .declaring import Declaration
 from .options import RUN
 from .parse import MisuseError, Parsed, parse
+
+if TYPE_CHECKING:
+    from ..launch.results import ExitStatus
 
 __all__ = ["run"]
 
@@ -83,12 +86,12 @@ def _run(container: Any, command: list[str], tty: bool, json: str | None) -> int
             signal.signal(number, pass_on)
     stderr = None if os.isatty(2) or not tty else 2
     running = start_command(container, command, tty=tty, stderr=stderr)
-    for number in early:
-        running.send_signal(number)
+    for waiting in early:
+        running.send_signal(waiting)
     completed = running.wait()
     if json is not None:
         _report(completed, json)
-    status = completed.status
+    status: ExitStatus = completed.status
     if status.signal is not None:
         if status.signal == signal.SIGINT and signal.SIGINT in came:
             # As Ctrl-C ends any program: a shell script that runs this one stops too.

@@ -69,6 +69,14 @@ class Identity:
     mount_gid_map: str = ""
     host_root: bool = False
 
+    def host_uid(self, guest: int) -> int:
+        """The id of the host that the container knows as *guest*."""
+        for extent in self.uid_map.splitlines():
+            inside, outside, count = map(int, extent.split())
+            if inside <= guest < inside + count:
+                return outside + guest - inside
+        return guest  # without a user namespace ids are the host's
+
 
 def identity_of(
     container: Container,

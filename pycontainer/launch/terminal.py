@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .stdio import DEVNULL, PIPE, STDOUT, Stdio, Stream
+from .text import Text
 
 __all__ = ["TerminalStdio"]
 
@@ -51,7 +52,11 @@ class TerminalStdio(Stdio):
         name: the slave's path on the host.
     """
 
-    def __init__(self, stdin: Stream, stdout: Stream, stderr: Stream) -> None:
+    is_terminal = True
+
+    def __init__(
+        self, stdin: Stream, stdout: Stream, stderr: Stream, text: Text | None = None
+    ) -> None:
         if stdin == STDOUT or stdout == STDOUT:
             raise ValueError("STDOUT is for stderr only")
         self._source = self._sink = self._user = -1
@@ -71,11 +76,13 @@ class TerminalStdio(Stdio):
                 self._user = self._source
             self._prepare()
             slave = self._slave
-            super().__init__(slave, slave, slave if stderr is None else stderr)
+            super().__init__(slave, slave, slave if stderr is None else stderr, text)
             if stdin == PIPE:
-                self.stdin = _Keyboard(os.dup(self._master), "wb")
+                keyboard: Any = _Keyboard(self._master)
+                self.stdin = self._file(keyboard, True)
             if stdout == PIPE:
-                self.stdout = io.BufferedReader(_Screen(os.dup(self._master), "rb"))
+                screen = io.BufferedReader(_Screen(self._master))
+                self.stdout = self._file(screen, False)
         except BaseException:
             self.close()
             raise
@@ -141,9 +148,12 @@ class TerminalStdio(Stdio):
                 yield
         finally:
             self._cook()
-            for fd in (self._master, self._source, self._sink):
-                files.pop(fd, None)
-            self._files = {}
+            self._detach()
+
+    def _detach(self) -> None:
+        for fd in (self._master, self._source, self._sink):
+            self._files.pop(fd, None)
+        self._files = {}
 
     def _watch(self) -> None:
         """Say what can be done now, and no more: poll() would not sleep."""
@@ -194,16 +204,13 @@ class TerminalStdio(Stdio):
             data = b""
         if data:
             self._typed += data
-            self._partial = data[-1:] not in (b"\n", b"\r")
         else:
             self._files.pop(self._source, None)
             if self._user != self._source:
-                self._typed += end_of_input(self._master, self._partial)
+                self._typed += _end_of_input(self._master)
             self._close("_source")
         self._type()
         self._after()
-
-    _partial = False  # the last line that was typed has no end
 
     def _type(self) -> None:
         while self._typed and self._master >= 0:
@@ -234,6 +241,7 @@ class TerminalStdio(Stdio):
 
     def finish(self) -> None:
         """The container has ended: show what is left of its output."""
+        self._detach()
         self._close("_slave")
         taken = len(self._shown)
         while self._sink >= 0 and self._master >= 0 and self._read():
@@ -248,7 +256,10 @@ class TerminalStdio(Stdio):
     def _raw(self) -> None:
         if self._user < 0:
             return
-        modes = termios.tcgetattr(self._user)
+        try:
+            modes = termios.tcgetattr(self._user)
+        except termios.error:
+            return  # it has gone: reading from it will tell
         self._saved = self._saved or [*modes[:_CC], list(modes[_CC])]
         # cfmakeraw() of termios(3)
         modes[_IFLAG] &= ~(
@@ -370,53 +381,83 @@ _FATAL = (
 )
 
 
-def end_of_input(terminal: int, partial: bool) -> bytes:
+def _end_of_input(terminal: int) -> bytes:
     """What to type for the end of the input (VEOF of termios(3)); nothing in raw mode.
+
+    Twice: after a line that has been begun, the first one only sends that off.
 
     Arguments:
         terminal: either end of it.
-        partial: a line has been begun; then the first character only sends that off.
     """
     modes = termios.tcgetattr(terminal)
     if not modes[_LFLAG] & termios.ICANON:
         return b""
-    return bytes(modes[_CC][termios.VEOF]) * (2 if partial else 1)
+    return bytes(modes[_CC][termios.VEOF]) * 2
 
 
-class _Keyboard(io.FileIO):
-    """The master, to be written to; closing it types the end of the input."""
+class _End(io.RawIOBase):
+    """The master as a file.  Our own other end makes O_NONBLOCK hold for it too: it waits itself.
 
-    _partial = False
+    Its descriptor is its own.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = os.dup(fd)
+
+    def fileno(self) -> int:
+        if self._fd < 0:
+            raise ValueError("I/O operation on closed file")
+        return self._fd
+
+    def isatty(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+        super().close()
+
+
+class _Keyboard(_End):
+    """To be written to; closing it types the end of the input."""
+
+    def writable(self) -> bool:
+        return True
 
     def write(self, data: Any, /) -> int:
-        while (written := super().write(data)) is None:  # the other end of the pair is ours too,
-            _wait(self.fileno(), select.POLLOUT)  # so that O_NONBLOCK is for both
-        if written:
-            self._partial = bytes(memoryview(data)[written - 1 : written]) not in (b"\n", b"\r")
-        return written
+        while True:
+            try:
+                return os.write(self.fileno(), data)
+            except BlockingIOError:
+                _wait(self.fileno(), select.POLLOUT)
 
     def close(self) -> None:
         try:
-            if not self.closed:
-                os.write(self.fileno(), end_of_input(self.fileno(), self._partial))
+            if self._fd >= 0:
+                os.write(self._fd, _end_of_input(self._fd))
         except (OSError, termios.error):
             pass  # the program has gone
         finally:
             super().close()
 
 
-class _Screen(io.FileIO):
-    """The master, to be read from.  The kernel says EIO where the file ends (pty(7))."""
+class _Screen(_End):
+    """To be read from.  The kernel says EIO where the file ends (pty(7))."""
+
+    def readable(self) -> bool:
+        return True
 
     def readinto(self, buffer: Any, /) -> int:
-        try:
-            while (length := super().readinto(buffer)) is None:
+        while True:
+            try:
+                return os.readv(self.fileno(), [buffer])
+            except BlockingIOError:
                 _wait(self.fileno(), select.POLLIN)
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            return 0
-        return length
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                return 0
 
 
 def _wait(fd: int, events: int) -> None:
