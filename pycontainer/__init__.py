@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from .commands import exec_command, run_command, start_command
     from .declare.container import Container, ContainerOptions, extend
     from .declare.entries import directory, file, symlink
+    from .declare.filters import (
+        NO_CHMOD,
+        NO_CHROOT,
+        NO_FORK,
+        NO_SETRLIMIT,
+        NO_SYNC,
+        SeccompFilter,
+        SyscallArgument,
+    )
     from .declare.limits import Limits
     from .declare.mounts import (
         Mount,
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
         tmpfs,
     )
     from .declare.namespaces import NAMESPACES
+    from .declare.sandbox import SANDBOX
+    from .declare.untrusted import UNTRUSTED
     from .errors import (
         CommandError,
         ContainerError,
@@ -53,8 +64,15 @@ if TYPE_CHECKING:
 __all__ = [
     "DEVNULL",
     "NAMESPACES",
+    "NO_CHMOD",
+    "NO_CHROOT",
+    "NO_FORK",
+    "NO_SETRLIMIT",
+    "NO_SYNC",
     "PIPE",
+    "SANDBOX",
     "STDOUT",
+    "UNTRUSTED",
     "CommandError",
     "Completed",
     "Container",
@@ -71,7 +89,9 @@ __all__ = [
     "RemoteError",
     "ResultError",
     "Running",
+    "SeccompFilter",
     "SetupError",
+    "SyscallArgument",
     "Usage",
     "Verdict",
     "bind",
@@ -120,7 +140,18 @@ _HOMES = {
         "sysfs",
         "tmpfs",
     ),
+    "declare.filters": (
+        "NO_CHMOD",
+        "NO_CHROOT",
+        "NO_FORK",
+        "NO_SETRLIMIT",
+        "NO_SYNC",
+        "SeccompFilter",
+        "SyscallArgument",
+    ),
     "declare.namespaces": ("NAMESPACES",),
+    "declare.sandbox": ("SANDBOX",),
+    "declare.untrusted": ("UNTRUSTED",),
     "errors": (
         "CommandError",
         "ContainerError",

@@ -210,6 +210,15 @@ int pc_lock(const char *uid_map, const char *gid_map, bool mapper)
     return pc_write_at(pc_proc, "self/uid_map", uid_map);
 }
 
+/* The sysctl counts in the user namespace of whoever writes it (user_namespaces(7)), here the
+   container's innermost one.  It is a second wall behind a filter: a host whose /proc/sys is
+   read-only, since it is a container itself, does without. */
+int pc_no_user_namespaces(void)
+{
+    int error = pc_write_at(pc_proc, "sys/user/max_user_namespaces", "0");
+    return error == EROFS || error == EACCES || error == EPERM || error == ENOENT ? 0 : error;
+}
+
 /* ---- capabilities ---- */
 
 enum { INHERITABLE, PERMITTED, EFFECTIVE, BOUNDING, AMBIENT };

@@ -38,6 +38,7 @@ enum {
     PC_OP_SET_LIMIT,
     PC_OP_SET_AFFINITY,
     PC_OP_INSTALL_FILTER,
+    PC_OP_NO_USER_NAMESPACES,
 };
 
 enum {
@@ -313,6 +314,8 @@ int pc_limit_capabilities(uint64_t kept);
 int pc_set_capabilities(const uint64_t sets[5]);
 int pc_refuse_set_id(bool attributes);
 int pc_new_keyring(void);
+int pc_no_user_namespaces(void);
+int pc_leave_keyring(void);
 int pc_enter_user_namespace(int control);
 int pc_write_at(int directory, const char *name, const char *text);
 extern int pc_proc; /* O_PATH of the host's /proc, opened before the first mount */

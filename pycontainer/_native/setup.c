@@ -115,6 +115,8 @@ static int run_step(const struct pc_request *request, const struct pc_step *step
         return pc_set_limit(step->number[0], step->number[1], step->number[2]);
     case PC_OP_SET_AFFINITY:
         return pc_set_affinity(second, step->length);
+    case PC_OP_NO_USER_NAMESPACES:
+        return pc_no_user_namespaces();
     case PC_OP_INSTALL_FILTER:
         return pc_install_filter(second, step->length, step->number[0]);
     default:

@@ -21,12 +21,12 @@ __all__ = [
     "NO_FORK",
     "NO_SETRLIMIT",
     "NO_SYNC",
-    "Argument",
     "SeccompFilter",
+    "SyscallArgument",
 ]
 
 Action: TypeAlias = "str | int"
-Conditions: TypeAlias = "tuple[Argument, ...]"
+Conditions: TypeAlias = "tuple[SyscallArgument, ...]"
 Cases: TypeAlias = "tuple[tuple[Conditions, Action], ...]"
 """What happens to one system call: the conditions that must all hold, and the action then."""
 GivenRule: TypeAlias = "Action | Mapping[Any, Action] | Iterable[tuple[Any, Action]]"
@@ -39,7 +39,7 @@ _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
 @frozen
-class Argument:
+class SyscallArgument:
     """A condition: how an argument of a system call compares with a value.
 
     Numbers are unsigned; a negative one stands for the same bits.
@@ -140,7 +140,7 @@ def _cases_of(rule: Any) -> Any:
     pairs = rule.items() if isinstance(rule, Mapping) else rule
     try:
         cases = tuple(
-            ((given,) if isinstance(given, Argument) else tuple(given), action)
+            ((given,) if isinstance(given, SyscallArgument) else tuple(given), action)
             for given, action in pairs
         )
         hash(cases)
@@ -167,7 +167,7 @@ class SeccompFilter:
     SIGSYS); or an errno that the call fails with: 0 is a success that is only pretended.  A rule
     is an action, or actions by conditions on the arguments:
 
-    ``{"ioctl": {Argument(1, "==", termios.TIOCSTI): errno.EPERM}}``
+    ``{"ioctl": {SyscallArgument(1, "==", termios.TIOCSTI): errno.EPERM}}``
 
     A tuple of conditions holds when all of them do.  Where several cases apply to a call, the
     strictest action counts (kill, then an errno, log, allow; of two errnos the later one); where
@@ -249,8 +249,8 @@ def _check_rule(problems: Problems, name: Any, rule: Any) -> None:
     for conditions, action in rule:
         _check_action(problems, f"{name}: the action", action)
         for condition in conditions:
-            if not isinstance(condition, Argument):
-                problems.append(f"{name}: a condition is an Argument, not {condition!r}")
+            if not isinstance(condition, SyscallArgument):
+                problems.append(f"{name}: a condition is a SyscallArgument, not {condition!r}")
     if name == "seccomp" and any(conditions for conditions, _ in rule):
         # A second program is installed by this call; see plan/layers.py.
         problems.append("seccomp: its own rule cannot have conditions")
@@ -270,7 +270,7 @@ NO_FORK = SeccompFilter(
     {
         "fork": "kill",
         "vfork": "kill",
-        "clone": {Argument(0, "==", 0, mask=CLONE_THREAD): "kill"},
+        "clone": {SyscallArgument(0, "==", 0, mask=CLONE_THREAD): "kill"},
         # Its flags lie in memory, where a filter cannot look.  C libraries that hear that there
         # is no such call take clone, and threads still start.
         "clone3": errno.ENOSYS,
@@ -286,7 +286,7 @@ NO_CHMOD = SeccompFilter(
 NO_SETRLIMIT = SeccompFilter(
     "allow",
     # Without a new limit (a null pointer) prlimit64 only reads; getrlimit(3) is made of it.
-    {"setrlimit": "kill", "prlimit64": {Argument(2, "!=", 0, bits=64): "kill"}},
+    {"setrlimit": "kill", "prlimit64": {SyscallArgument(2, "!=", 0, bits=64): "kill"}},
 )
 """Resource limits stay as they are: who sets one is killed."""
 

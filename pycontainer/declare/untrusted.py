@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from .filters import Action, Argument, SeccompFilter
+from .filters import Action, SeccompFilter, SyscallArgument
 
 __all__ = ["UNTRUSTED"]
 
@@ -137,23 +137,23 @@ _PING = {_INET: 1, _INET6: 58}  # for those groups of users that may
 _ROUTE = 0  # NETLINK_ROUTE: names and addresses of interfaces
 
 
-def _has(index: int, bit: int) -> Argument:
-    return Argument(index, "==", bit, mask=bit)
+def _has(index: int, bit: int) -> SyscallArgument:
+    return SyscallArgument(index, "==", bit, mask=bit)
 
 
-def _is(index: int, value: int) -> Argument:
-    return Argument(index, "==", value)
+def _is(index: int, value: int) -> SyscallArgument:
+    return SyscallArgument(index, "==", value)
 
 
-_Case = tuple[tuple[Argument, ...], Action]
+_Case = tuple[tuple[SyscallArgument, ...], Action]
 
 
-def _but(cases: Iterable[tuple[Argument, ...]]) -> tuple[_Case, ...]:
+def _but(cases: Iterable[tuple[SyscallArgument, ...]]) -> tuple[_Case, ...]:
     """Allowed but for these."""
     return (((), "allow"), *((case, errno.EPERM) for case in cases))
 
 
-def _only(cases: Iterable[tuple[Argument, ...]]) -> tuple[_Case, ...]:
+def _only(cases: Iterable[tuple[SyscallArgument, ...]]) -> tuple[_Case, ...]:
     return tuple((case, "allow") for case in cases)
 
 

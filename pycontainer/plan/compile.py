@@ -21,7 +21,7 @@ from ..declare.filters import SeccompFilter
 from ..declare.mounts import Mount, Overlay
 from .bounds import bound_steps
 from .defaults import TMPFS_SIZE, default_steps
-from .layers import filter_steps
+from .layers import filter_steps, refuses
 from .steps import PHASES, MountAttr, Op, Step, StepFlag
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
             steps.append(Step(Op.ROOT_READ_ONLY))
         if "user" in names and container.lock_mounts:
             steps.append(Step(Op.LOCK))
+    if "user" in names and refuses(container.seccomp, "unshare"):
+        steps.append(Step(Op.NO_USER_NAMESPACES))
     if "user" not in names:
         # Root's own ids: to give them up gives up the capabilities that the steps before need.
         steps.append(Step(Op.BECOME, numbers=(container.guest_uid, container.guest_gid)))

@@ -19,10 +19,10 @@ from functools import lru_cache
 
 from attrs import frozen
 
-from ..declare.filters import Action, Argument, Conditions, SeccompFilter, cases_of
+from ..declare.filters import Action, Conditions, SeccompFilter, SyscallArgument, cases_of
 from .steps import Op, Step
 
-__all__ = ["Comparison", "Layer", "filter_steps", "layers_of"]
+__all__ = ["Comparison", "Layer", "filter_steps", "layers_of", "refuses"]
 
 CASES_MAX = 1024
 """The most alternatives that a case may come to.  The kernel takes 4096 instructions a program."""
@@ -190,7 +190,7 @@ def _compared(name: str, conditions: Conditions) -> Iterator[tuple[Comparison, .
             yield tuple(merged[index] for index in sorted(merged))
 
 
-def _comparisons(argument: Argument, alone: bool) -> list[Comparison]:
+def _comparisons(argument: SyscallArgument, alone: bool) -> list[Comparison]:
     """The alternatives that *argument* stands for."""
     index, value, bits = argument.index, argument.value, argument.bits
     every = (1 << bits) - 1
@@ -230,6 +230,15 @@ def filter_steps(seccomp: SeccompFilter | None) -> list[Step]:
     if seccomp is None:
         return []
     return [Step(Op.INSTALL_FILTER, _words(layer)) for layer in layers_of(seccomp)]
+
+
+def refuses(seccomp: SeccompFilter | None, name: str) -> bool:
+    """Whether *seccomp* answers the call *name* with an errno or a kill whatever its arguments."""
+    return seccomp is not None and any(
+        _rank(_answer(layer, name)) > _rank("log")
+        and not any(other == name and comparisons for other, comparisons, _ in layer.rules)
+        for layer in layers_of(seccomp)
+    )
 
 
 def _words(layer: Layer) -> str:

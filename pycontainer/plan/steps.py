@@ -41,6 +41,7 @@ class Op(IntEnum):
     SET_LIMIT = 22
     SET_AFFINITY = 23
     INSTALL_FILTER = 24
+    NO_USER_NAMESPACES = 25
 
 
 class StepFlag(IntFlag):
@@ -111,6 +112,7 @@ _PHASE = {
     Op.LOOPBACK_UP: "network and names",
     Op.ROOT_READ_ONLY: "lock",
     Op.LOCK: "lock",
+    Op.NO_USER_NAMESPACES: "lock",
     Op.CHANGE_DIRECTORY: "privileges",
     Op.LIMIT_CAPABILITIES: "privileges",
     Op.NO_NEW_PRIVILEGES: "privileges",
@@ -259,6 +261,7 @@ _WORDS: dict[Op, Callable[[Step], str]] = {
     Op.NO_NEW_PRIVILEGES: lambda step: "allow no new privileges",
     Op.SET_LIMIT: _set_limit,
     Op.SET_AFFINITY: lambda step: f"run on the processors {show(step.path)} alone",
+    Op.NO_USER_NAMESPACES: lambda step: "allow no user namespaces below this one",
     Op.INSTALL_FILTER: lambda step: f"filter system calls: {step.path}",
     Op.REFUSE_SET_ID: lambda step: (
         "refuse to make files set-id" + (" or to set attributes" if any(step.numbers) else "")

@@ -1,4 +1,4 @@
-"""``SeccompFilter`` and ``Argument`` as data."""
+"""``SeccompFilter`` and ``SyscallArgument`` as data."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pycontainer.declare.filters import (
     NO_FORK,
     NO_SETRLIMIT,
     NO_SYNC,
-    Argument,
     SeccompFilter,
+    SyscallArgument,
 )
 from pycontainer.plan.compile import compile, explain
 from pycontainer.plan.layers import layers_of
@@ -32,7 +32,7 @@ def test_equal_whatever_the_order():
 
 
 def test_forms_of_a_rule():
-    condition = Argument(1, "==", 7)
+    condition = SyscallArgument(1, "==", 7)
     forms: list[Any] = [{condition: 1}, {(condition,): 1}, [(condition, 1)], (((condition,), 1),)]
     assert len({SeccompFilter("allow", {"ioctl": form}) for form in forms}) == 1
     assert SeccompFilter("allow", {"ioctl": {(): 1}}) == SeccompFilter("allow", {"ioctl": 1})
@@ -63,10 +63,10 @@ def test_every_problem_at_once():
                 "x": {},
                 "y": -1,
                 "z": True,
-                "a": {Argument(0, "==", 1): "stop"},
+                "a": {SyscallArgument(0, "==", 1): "stop"},
                 "b": [(5, 1)],
                 "c": 4096,
-                "seccomp": {Argument(0, "==", 1): 3},
+                "seccomp": {SyscallArgument(0, "==", 1): 3},
             },
         )
     assert str(caught.value).splitlines() == [
@@ -103,7 +103,7 @@ def test_every_problem_at_once():
 )
 def test_bad_arguments(fields, words):
     with pytest.raises(ValueError, match=r".") as caught:
-        Argument(**({"index": 0, "comparison": "==", "value": 1} | fields))
+        SyscallArgument(**({"index": 0, "comparison": "==", "value": 1} | fields))
     assert words in str(caught.value)
 
 

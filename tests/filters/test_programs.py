@@ -13,7 +13,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from pycontainer.declare import filters
-from pycontainer.declare.filters import Argument, SeccompFilter
+from pycontainer.declare.filters import SeccompFilter, SyscallArgument
 from pycontainer.errors import SetupError
 from pycontainer.launch import filters as compiled
 from pycontainer.launch.filters import program_of
@@ -113,10 +113,10 @@ def test_compiled_once():
 
 def test_too_long(monkeypatch):
     monkeypatch.setattr(compiled, "INSTRUCTIONS_MAX", 20)
-    ranges = {Argument(0, ">", 0x5555_5555): 1}
+    ranges = {SyscallArgument(0, ">", 0x5555_5555): 1}
     with pytest.raises(ValueError, match=r"comes to \d+ instructions; the kernel takes 20"):
         program_of(SeccompFilter("allow", {"ioctl": ranges}))
-    both = (Argument(0, ">", 0), Argument(1, ">", 0), Argument(2, ">", 0))
+    both = (SyscallArgument(0, ">", 0), SyscallArgument(1, ">", 0), SyscallArgument(2, ">", 0))
     with pytest.raises(ValueError, match="its conditions come to 32768 comparisons"):
         layers_of(SeccompFilter("allow", {"ioctl": {both: 1}}))
 
@@ -125,7 +125,7 @@ def test_too_long(monkeypatch):
 @pytest.mark.parametrize("bits", [32, 64])
 def test_comparisons(comparison, bits):
     for value in (0, 1, 5, 0x5412, 2**31, 2**32 - 1, *([2**32, 2**64 - 1] if bits == 64 else [])):
-        condition = Argument(1, comparison, value, bits=bits)
+        condition = SyscallArgument(1, comparison, value, bits=bits)
         seccomp = SeccompFilter("allow", {"ioctl": {condition: errno.EPERM}})
         nearby = (value - 1, value, value + 1, value ^ 1 << 32, value | 1 << 63, 0, 2**64 - 1)
         for given_value in nearby:
@@ -133,7 +133,7 @@ def test_comparisons(comparison, bits):
 
 
 def test_negative_values():
-    seccomp = SeccompFilter("allow", {"openat": {Argument(0, "==", -100): errno.EPERM}})
+    seccomp = SeccompFilter("allow", {"openat": {SyscallArgument(0, "==", -100): errno.EPERM}})
     assert check(seccomp, "openat", (2**64 - 100, 0, 0, 0, 0, 0)) == bpf.ERRNO | errno.EPERM
     assert check(seccomp, "openat", (2**32 - 100, 0, 0, 0, 0, 0)) == bpf.ERRNO | errno.EPERM
 
@@ -144,9 +144,9 @@ def test_the_strictest_case_counts():
         {
             "clone": [
                 ((), "allow"),
-                (Argument(0, "==", 0x100, mask=0x100), errno.EPERM),
-                (Argument(0, "==", 0x200, mask=0x200), "kill"),
-                (Argument(0, "==", 0x400, mask=0x400), errno.EACCES),
+                (SyscallArgument(0, "==", 0x100, mask=0x100), errno.EPERM),
+                (SyscallArgument(0, "==", 0x200, mask=0x200), "kill"),
+                (SyscallArgument(0, "==", 0x400, mask=0x400), errno.EACCES),
             ]
         },
     )
@@ -168,16 +168,18 @@ def test_combined_filters_that_refuse_the_next_program():
 actions = st.sampled_from(["allow", "log", "kill", 0, 1, 13, 38])
 numbers = st.one_of(st.integers(0, 8), st.sampled_from([0x5412, 2**31, 2**32 - 1]))
 conditions = st.one_of(
-    st.builds(Argument, st.integers(0, 2), st.sampled_from(["==", "!="]), numbers),
+    st.builds(SyscallArgument, st.integers(0, 2), st.sampled_from(["==", "!="]), numbers),
     st.builds(
-        Argument,
+        SyscallArgument,
         st.integers(0, 2),
         st.sampled_from(["<", ">="]),
         st.integers(0, 3),
         bits=st.just(64),
     ),
     st.builds(
-        lambda index, comparison, value, mask: Argument(index, comparison, value & mask, mask=mask),
+        lambda index, comparison, value, mask: SyscallArgument(
+            index, comparison, value & mask, mask=mask
+        ),
         st.integers(0, 2),
         st.sampled_from(["==", "!="]),
         numbers,
