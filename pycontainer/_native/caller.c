@@ -61,6 +61,7 @@ struct view {
     const char *path;
     unsigned recursive; /* AT_RECURSIVE or 0 */
     int tree;
+    int refused; /* PC_VIEW_* */
 };
 
 static int clone_read_only(struct view *view)
@@ -68,11 +69,13 @@ static int clone_read_only(struct view *view)
     struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
     int fd = (int)syscall(SYS_open_tree, AT_FDCWD, view->path,
                           OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | view->recursive);
+    view->refused = PC_VIEW_CLONE;
     if (fd < 0)
         return errno;
     if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | view->recursive, &read_only,
                 sizeof(read_only)) != 0) {
         int error = errno;
+        view->refused = PC_VIEW_READ_ONLY;
         close(fd);
         return error;
     }
@@ -87,33 +90,37 @@ static int clone_read_only_main(void *argument)
 
 /* A detached read-only clone of what lies at a path; an ordinary user makes it in a passing user
    and mount namespace.  Returns a descriptor or -errno. */
-static int make_view(struct view view)
+static int make_view(struct view *view)
 {
-    int error = clone_read_only(&view);
+    int error = clone_read_only(view);
 
     if (error != EPERM)
-        return error ? -error : view.tree;
+        return error ? -error : view->tree;
     char *stack = new_stack();
     if (!stack)
         return -ENOMEM;
-    pid_t pid = start_helper(clone_read_only_main, &view,
+    view->refused = PC_VIEW_NAMESPACE;
+    pid_t pid = start_helper(clone_read_only_main, view,
                              CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS, stack);
     error = pid < 0 ? -pid : reap_helper(pid);
     munmap(stack, STACK);
-    return error ? -error : view.tree;
+    return error ? -error : view->tree;
 }
 
 /* All of "/": a program that is executed from it cannot be written, truncated or chmod-ed through
-   /proc/PID/exe. */
-int pc_clone_root_read_only(void)
+   /proc/PID/exe.  *refused: which call it was that failed. */
+int pc_clone_root_read_only(int *refused)
 {
-    return make_view((struct view){.path = "/", .recursive = AT_RECURSIVE, .tree = -1});
+    struct view view = {.path = "/", .recursive = AT_RECURSIVE, .tree = -1};
+    int tree = make_view(&view);
+    *refused = view.refused;
+    return tree;
 }
 
 /* One file: what is opened from it cannot be opened again for writing through /proc/PID/fd. */
 int pc_clone_file_read_only(const char *path)
 {
-    return make_view((struct view){.path = path, .tree = -1});
+    return make_view(&(struct view){.path = path, .tree = -1});
 }
 
 /* ---- sources of a privileged caller ---- */
@@ -268,17 +275,20 @@ uint64_t pc_effective_capabilities(void)
     return (uint64_t)data[1].effective << 32 | data[0].effective;
 }
 
-/* Everything that a forkserver took over from this process when it started: ids, groups,
-   capabilities, limits, namespaces, root, cgroup, whether it is filtered.  Returns the length
-   written, or -errno. */
+/* Everything that a forkserver took over from this thread when it started: ids, groups, capabilities,
+   limits, nice value, processors, namespaces, root, cgroup, whether it is filtered.  Not what only a
+   file of /proc tells, as oom_score_adj: opening one costs as much as all of this.  Returns the
+   length written, or -errno. */
 int pc_fingerprint(char *buffer, size_t size)
 {
+    enum { MOST_PROCESSORS = 8192 }; /* NR_CPUS of distributions' kernels (arch/x86/Kconfig) */
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct {
         uid_t uids[3];
         gid_t gids[3];
         struct __user_cap_data_struct capabilities[2];
-        int no_new_privileges, securebits, filtered;
+        int no_new_privileges, securebits, filtered, nice;
+        unsigned long processors[MOST_PROCESSORS / 64];
         dev_t root_device;
         ino_t root;
         struct rlimit limits[RLIM_NLIMITS];
@@ -298,6 +308,10 @@ int pc_fingerprint(char *buffer, size_t size)
     for (int i = 0; i < (int)RLIM_NLIMITS; i++)
         getrlimit(i, &state.limits[i]);
     state.filtered = prctl(PR_GET_SECCOMP, 0, 0, 0, 0);
+    /* Raw, as glibc's getpriority() sets errno; of a thread, as both are kept for each. */
+    state.nice = (int)syscall(SYS_getpriority, PRIO_PROCESS, 0);
+    /* EINVAL for a kernel with more processors: then they are not compared. */
+    (void)!syscall(SYS_sched_getaffinity, 0, sizeof(state.processors), state.processors);
     struct stat root;
     if (stat("/", &root) == 0) { /* it moves with chroot(2) */
         state.root_device = root.st_dev;

@@ -101,6 +101,7 @@ void pc_init(int main_child, int say);
 int pc_join(const struct pc_request *request, struct pc_failure *failure);
 void pc_load_name_services(void);
 int pc_enter_user_namespace(int control);
+int pc_leave_keyring(void);
 int pc_fork_visitor(void);
 int pc_say_ready_as_visitor(void);
 int pc_say(int kind, const void *body, size_t length);
@@ -111,7 +112,8 @@ int pc_tie_to_parent(void);
 /* in the caller */
 int pc_receive_status(int socket, struct pc_status *status, int *pidfd);
 void pc_close(int *fd);
-int pc_clone_root_read_only(void);
+enum { PC_VIEW_NAMESPACE, PC_VIEW_CLONE, PC_VIEW_READ_ONLY, ... };
+int pc_clone_root_read_only(int *refused);
 int pc_clone_file_read_only(const char *path);
 int pc_open_source(const char *path, _Bool recursive, uint64_t flags, int user_namespace);
 int pc_graft(int tree, const char *path, int submount);

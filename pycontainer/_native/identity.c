@@ -401,13 +401,30 @@ int pc_refuse_set_id(bool attributes)
     return attributes ? refuse_attributes() : 0;
 }
 
-/* The caller's session keyring would go along otherwise.  A user's quota of keys is small (200,
-   keyrings(7)) and dead keyrings are collected later, so a burst of containers may meet EDQUOT:
-   then the forkserver's own keyring stays, which holds nothing of the caller's either. */
+static bool keyring_is_helpers; /* and so holds nothing of a caller's */
+
+static int join_new_keyring(void)
+{
+    /* ENOSYS: a kernel without keys has none to leak.  EPERM: a filter denies all of keyctl. */
+    const bool failed = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0;
+    return failed && errno != ENOSYS ? errno : 0;
+}
+
+/* The helper's own: the caller's session keyring would go along otherwise. */
+int pc_leave_keyring(void)
+{
+    int error = join_new_keyring();
+    keyring_is_helpers = !error;
+    return error;
+}
+
+/* A container's.  A user's quota of keys is small (200, keyrings(7)) and dead keyrings are collected
+   later, so a burst of containers may meet EDQUOT: then the helper's stays, where there is one. */
 int pc_new_keyring(void)
 {
-    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0)
-        return 0;
-    /* ENOSYS: a kernel without keys has none to leak.  EPERM: a filter denies all of keyctl. */
-    return errno == EDQUOT || errno == ENOSYS ? 0 : errno;
+    int error = join_new_keyring();
+    if (error == EDQUOT && keyring_is_helpers)
+        error = 0;
+    keyring_is_helpers = false; /* from here on it is the container's own to fill */
+    return error;
 }

@@ -291,7 +291,8 @@ struct pc_status pc_end_status(int wait_status, const struct rusage *usage, uint
 uint64_t pc_kernel_mount_attributes(uint64_t flags, uint64_t *clear);
 
 /* caller.c */
-int pc_clone_root_read_only(void);
+enum { PC_VIEW_NAMESPACE, PC_VIEW_CLONE, PC_VIEW_READ_ONLY }; /* what of it was refused */
+int pc_clone_root_read_only(int *refused);
 int pc_clone_file_read_only(const char *path);
 int pc_open_source(const char *path, bool recursive, uint64_t flags, int user_namespace);
 int pc_graft(int tree, const char *path, int submount);

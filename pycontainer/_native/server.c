@@ -23,7 +23,8 @@
 
 struct child {
     pid_t pid;
-    int status; /* the socket to its caller */
+    int status; /* the socket to its caller; -1: a loader, which reports by itself */
+    bool own_pids; /* all that it starts ends with it */
     uint64_t started;
     struct pc_watcher *watch; /* NULL without limits */
 };
@@ -95,7 +96,21 @@ static void forget_spare(struct spare *spare)
     spare->pid = 0;
 }
 
-static void report_end(pid_t pid, int status, const struct rusage *usage)
+/* A child that is neither known nor a spare: what a container without a pid namespace leaves when
+   its init is killed becomes a child of ours (PR_SET_CHILD_SUBREAPER). */
+static bool is_known(pid_t pid)
+{
+    for (int i = 0; i < SPARES; i++)
+        if (spares[i].pid == pid)
+            return true;
+    for (size_t i = 0; i < server.count; i++)
+        if (server.children[i].pid == pid)
+            return true;
+    return false;
+}
+
+/* Whether it may have left strangers. */
+static bool report_end(pid_t pid, int status, const struct rusage *usage)
 {
     for (size_t i = 0; i < server.count; i++) {
         struct child *child = &server.children[i];
@@ -104,14 +119,22 @@ static void report_end(pid_t pid, int status, const struct rusage *usage)
         struct pc_status end = pc_end_status(status, usage, child->started);
         if (child->watch)
             pc_watch_end(child->watch, &end);
-        tell(child->status, end, -1);
-        close(child->status);
+        if (!child->own_pids)
+            (void)pc_kill_children_of(getpid(), is_known); /* before the caller hears of it */
+        if (child->status >= 0) {
+            tell(child->status, end, -1);
+            close(child->status);
+        }
+        const bool own_pids = child->own_pids;
         *child = server.children[--server.count];
-        return;
+        return !own_pids;
     }
     for (int i = 0; i < SPARES; i++)
-        if (spares[i].pid == pid)
+        if (spares[i].pid == pid) {
             forget_spare(&spares[i]);
+            return false;
+        }
+    return true;
 }
 
 /* Reaps what has ended and tells its callers. */
@@ -125,7 +148,8 @@ static void reap(void)
     while (read(server.signals, discarded, sizeof(discarded)) > 0)
         ;
     while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0)
-        report_end(pid, status, &usage);
+        if (report_end(pid, status, &usage))
+            (void)pc_kill_children_of(getpid(), is_known); /* theirs come when they are reaped */
 }
 
 static void kill_children(void)
@@ -139,6 +163,7 @@ static void adopt(pid_t pid, int pidfd, const struct ordered *ordered, uint64_t 
 {
     const int *fds = ordered->fds;
     struct child child = {.pid = pid, .started = started};
+    child.own_pids = ordered->order.namespaces & PC_NS_PID;
     int status = child.status = fcntl(fds[PC_FD_STATUS], F_DUPFD_CLOEXEC, PC_FD_KEPT);
     int error = status < 0 ? errno : 0;
 
@@ -184,9 +209,10 @@ static int start_child(const struct ordered *ordered, bool received)
     }
     if (pid < 0)
         tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = -pid}, -1);
-    else if (order->flags & PC_ORDER_LOADER)
+    else if (order->flags & PC_ORDER_LOADER) {
         close(pidfd); /* the loader supervises its container and reports by itself */
-    else
+        (void)add_child((struct child){.pid = pid, .status = -1, .own_pids = true});
+    } else
         adopt(pid, pidfd, ordered, started);
     return 1;
 }
@@ -381,7 +407,6 @@ int pc_serve(int control, int caller)
 
     signal(SIGINT, SIG_IGN); /* a Ctrl-C is the caller's, who relays it */
     syscall(SYS_close_range, (unsigned)(control > caller ? control : caller) + 1, ~0U, 0);
-    (void)pc_new_keyring();
     (void)!syscall(SYS_setgroups, 0, NULL); /* root's groups end here; EPERM for an ordinary user */
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for what loaders and containers leave */
     error = open_server();

@@ -51,10 +51,8 @@ def serve(
         os._exit(1)
     os.chdir("/")  # the caller's directory may be on a file system that is to be unmounted
     if ranges:
-        refused = lib.pc_enter_user_namespace(control)
-        if refused:
-            os.write(control, f"a user namespace: {os.strerror(refused)}".encode())
-            os._exit(1)
+        _check(control, lib.pc_enter_user_namespace(control), "make a user namespace")
+    _check(control, _leave_keyring(), "join a new session keyring")
     _rehearse(rehearsal, 16)
     gc.collect()
     gc.freeze()
@@ -67,6 +65,28 @@ def serve(
     if served == lib.PC_SERVED_CHILD:
         _be_child()
     os._exit(0)
+
+
+def _check(control: int, error: int, step: str) -> None:
+    """Tell the caller what was refused, if anything was, and end."""
+    if error:
+        os.write(control, f"refused {error} {step}".encode())
+        os._exit(1)
+
+
+def _leave_keyring() -> int:
+    """Leave the caller's session keyring; an errno."""
+    error: int = lib.pc_leave_keyring()
+    if error:
+        import errno
+        import time
+
+        deadline = time.monotonic() + 1
+        # The keyrings of containers that have just ended count until the kernel has collected them.
+        while error == errno.EDQUOT and time.monotonic() < deadline:
+            time.sleep(0.01)
+            error = lib.pc_leave_keyring()
+    return error
 
 
 def _threads() -> int:

@@ -3,8 +3,8 @@
 A lean interpreter (``-I -S``, no site, no cloudpickle) that holds nothing of the caller's heap and
 has one thread: cloning it costs the same whatever the caller holds, and no lock or secret of the
 caller's is in a container.  One helper a process and a set of preloaded modules; a new one when
-what it inherited no longer matches the caller (ids, groups, capabilities, limits, cgroup,
-namespaces), and never one shared across a fork.
+what it inherited no longer matches the caller (ids, groups, capabilities, limits, nice value,
+processors, cgroup, namespaces), and never one shared across a fork.
 """
 
 from __future__ import annotations
@@ -85,8 +85,7 @@ class Forkserver:
         self._control = ours
         if word != b"ok":
             self.close()
-            reason = word.decode(errors="replace") or "it ended at once"
-            raise HelperError(f"the helper process did not start: {reason}")
+            raise _not_started(word.decode(errors="replace"))
 
     def order(self, message: bytes, fds: list[int]) -> None:
         """Have a child cloned; from any thread, since one message is sent whole.
@@ -158,9 +157,10 @@ def _start(control: socket.socket, preload: tuple[str, ...], ranges: bool) -> in
         raise HelperError(
             "sys.executable is not set, so no helper can be started; use start_method='fork'"
         )
-    tree = lib.pc_clone_root_read_only()
+    refused = ffi.new("int *")
+    tree = lib.pc_clone_root_read_only(refused)
     if tree < 0:
-        raise _no_namespaces(-tree)
+        raise _no_view(-tree, refused[0])
     fds = [tree]
     try:
         fds.append(os.pidfd_open(os.getpid()))
@@ -227,6 +227,38 @@ def _no_namespaces(error: int) -> SetupError:
     failure = SetupError(error, None, None, "make a user namespace")
     for line in explain_clone_error(error):
         failure.add_note(line)
+    return failure
+
+
+def _no_view(error: int, refused: int) -> SetupError:
+    """The error for the read-only "/" that the helper would be executed from."""
+    if refused == lib.PC_VIEW_NAMESPACE:
+        return _no_namespaces(error)
+    step, call = {
+        lib.PC_VIEW_CLONE: ("clone the mounts of / for the helper", "open_tree"),
+        lib.PC_VIEW_READ_ONLY: ("make the helper's view of / read-only", "mount_setattr"),
+    }[refused]
+    failure = SetupError(error, None, "/", step)
+    if error in (errno.EPERM, errno.ENOSYS):
+        failure.add_note(
+            f"the kernel is older than 5.12, or a seccomp filter, as Docker's, or a security "
+            f"module refuses {call}(2): allow it there"
+        )
+    return failure
+
+
+def _not_started(word: str) -> SetupError | HelperError:
+    """The error for what a helper said instead of "ok"."""
+    if not word.startswith("refused "):
+        return HelperError(f"the helper process did not start: {word or 'it ended at once'}")
+    _, number, step = word.split(" ", 2)
+    error = int(number)
+    if step == "make a user namespace":
+        return _no_namespaces(error)
+    from .words import keyring_note
+
+    failure = SetupError(error, None, None, f"{step} for the helper")
+    failure.add_note(keyring_note(error))
     return failure
 
 

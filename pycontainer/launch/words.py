@@ -20,6 +20,7 @@ from .protocol import FAILURE
 __all__ = [
     "clone_failure",
     "import_note",
+    "keyring_note",
     "load_error",
     "read_only_note",
     "setup_failure",
@@ -117,6 +118,8 @@ def _note(step: Step, error: int, at: int) -> str:
         return f"{step.path} is no directory, and a file system can only be mounted on one"
     if error == errno.ENOTDIR and step.op is Op.ROOT_DIRECTORY:
         return f"rootfs={step.path!r} must be a directory; an image has to be unpacked or mounted"
+    if step.op is Op.NEW_KEYRING:
+        return keyring_note(error)
     if error == errno.EXDEV:
         return f"{step.path} leads through a link or bind onto the host, where nothing is created"
     if error == errno.EPERM and step.op is Op.MOUNT and step.other == "proc":
@@ -131,6 +134,17 @@ def _note(step: Step, error: int, at: int) -> str:
             return "a mount below the source may be locked; try recursive=True"
         return "the source may be a mount that cannot be cloned"
     return ""
+
+
+def keyring_note(error: int) -> str:
+    """Why a session keyring was refused, and what to do."""
+    if error == errno.EDQUOT:
+        return (
+            "this user has as many keys as it may have, and without a keyring of its own a "
+            "container would see the caller's: look at /proc/key-users, end some sessions, or "
+            "raise the sysctls kernel.keys.maxkeys and maxbytes (keyrings(7))"
+        )
+    return "a seccomp filter, as Docker's, may refuse keyctl(2): allow it there"
 
 
 def load_error(body: bytes, env: Mapping[str, str]) -> ContainerError:

@@ -301,3 +301,16 @@ def test_caller_under_a_filter(run_program, method):
     for _, one, said in json.loads(ended.stdout):
         assert said.startswith(f"SetupError {errno.EPERM} "), (one, said)
         assert not said.endswith("and ran")
+
+
+def test_words_for_what_the_helper_needs_of_its_caller(run_program, is_root):
+    """It is executed from a read-only clone of "/", for which an ordinary user has a namespace."""
+    expected = {("open_tree",): "clone the mounts", ("mount_setattr",): "read-only"}
+    if not is_root:
+        expected["clone",] = "make a user namespace"
+    calls = json.dumps([["forkserver", one] for one in expected])
+    ended = run_program(CALLER, str(FILTER.parent), calls)
+    assert ended.returncode == 0, ended.stderr
+    for (_, _, said), words in zip(json.loads(ended.stdout), expected.values(), strict=True):
+        assert said.startswith(f"SetupError {errno.EPERM} ")
+        assert words in said

@@ -7,11 +7,15 @@ any namespace.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
+
+import pycontainer
 
 CALLER = """
     import ctypes, errno, json, os, platform, sys
@@ -93,3 +97,70 @@ def test_keys_of_the_caller(method):
     assert set(reads) <= {"ENOKEY", "EACCES", "EPERM"}, reads
     assert usable
     assert not leaked
+
+
+# A user of its own, whose quota is nobody else's.
+QUOTA = """
+    import ctypes, errno, json, platform, sys
+    from pycontainer import SetupError, call_with_container, container_excursion, start_container
+
+    ADD_KEY, _, KEYCTL = (248, 249, 250) if platform.machine() == "x86_64" else (217, 218, 219)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(KEYCTL, 1, None)
+
+    def fill():
+        number = 0
+        while libc.syscall(ADD_KEY, b"user", b"secret %d" % number, b"x", 1, -3) >= 0:
+            number += 1
+        assert ctypes.get_errno() == errno.EDQUOT
+
+    def fn():
+        import ctypes
+
+        # KEYCTL_SEARCH in the session keyring, and below it.
+        return ctypes.CDLL(None).syscall(numbers, 10, -3, b"user", b"secret 0", 0)
+
+    numbers = KEYCTL
+    said = []
+
+    def call(**options):
+        try:
+            if options.get("start_method") != "fork":
+                options["preload"] = ["ctypes"]
+            said.append(call_with_container([], fn, timeout=20, **options))
+        except SetupError as error:
+            said.append([error.errno == errno.EDQUOT, error.step, *error.__notes__])
+
+    fill()
+    call()
+    call(start_method="fork")
+    libc.syscall(KEYCTL, 7, -3)  # KEYCTL_CLEAR
+    call()
+    fill()
+    call()
+    call(start_method="fork")
+    with start_container([]) as running:
+        said.append(container_excursion(running, fn, preload=["ctypes"]))
+    print(json.dumps(said))
+"""
+
+
+@pytest.mark.is_root
+def test_no_key_is_left_for_a_new_keyring():
+    """Nothing starts that would keep the caller's; under a helper the helper's own is kept."""
+    package = str(Path(pycontainer.__file__).parents[1])
+    ran = subprocess.run(
+        ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups",
+         sys.executable, "-c", textwrap.dedent(QUOTA)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
+        timeout=50,
+        check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    early, early_fork, freed, late, late_fork, visitor = json.loads(ran.stdout)
+    for refused in (early, early_fork, late_fork):
+        assert refused[0] and "keyring" in refused[1] and "key-users" in refused[2], refused
+    assert freed == late == visitor == -1

@@ -39,6 +39,7 @@ SETUP_C = "pycontainer/_native/setup.c"
 START = "pycontainer/launch/start.py"
 STDIO = "pycontainer/launch/stdio.py"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
+VISIT_C = "pycontainer/_native/visit.c"
 TRANSPORT = "pycontainer/launch/codec/transport.py"
 
 # x86-64 has the older calls too, and some C libraries use them.
@@ -111,7 +112,14 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;",
         "return first < 0;",
     ),
-    "6c": (JOIN_C, "    close(PC_FD_CWD);\n    close(pc_proc);\n    pc_proc = -1;\n", ""),
+    "6c": (
+        JOIN_C,
+        "    close(PC_FD_CWD);\n    close(pc_proc);\n    pc_proc = -1;\n",
+        "",
+        VISIT_C,
+        "    if (syscall(SYS_close_range, (unsigned)PC_FD_STATUS + 1, ~0U, 0) == 0)\n",
+        "",
+    ),
     # A fork of the caller for every call.
     "7": (
         START,
@@ -317,6 +325,12 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0)\n",
         "    if (true)\n",
     ),
+    "34b": (IDENTITY_C, "if (error == EDQUOT && keyring_is_helpers)", "if (error == EDQUOT)"),
+    "34c": (
+        CHILD,
+        '    _check(control, _leave_keyring(), "join a new session keyring")\n',
+        "",
+    ),
     "35": (CHILD, "        del environment[name]\n", "        pass\n"),
     "35b": (FORKSERVER, "            _environment(preload),\n", "            dict(os.environ),\n"),
     # The interpreter from where it lies.
@@ -337,7 +351,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
 }
 
 # Those that only root's tests, or only an ordinary user's, can see.
-AS_ROOT = {"4c", "5b", "5c", "6c", "14c", "14d", "14e", "26", "26b", "28", "28b"}
+AS_ROOT = {"4c", "5b", "5c", "6c", "14c", "14d", "14e", "26", "26b", "28", "28b", "34b", "34c"}
 AS_ROOT |= {key for key in WEAKENINGS if key.startswith("31")}
 AS_USER: set[str] = set()
 

@@ -104,6 +104,21 @@ def test_working_directory_and_environment_do_not_matter(changed):
     assert (value, replaced) == (["/", {}, "/nowhere"], False)
 
 
+def test_processors_of_the_caller(changed):
+    """sched_setaffinity(2) of this thread, which the kernel hands on to children."""
+    value, replaced = changed(
+        "one = min(os.sched_getaffinity(0))\nos.sched_setaffinity(0, {one})",
+        "lambda: len(os.sched_getaffinity(0))",
+    )
+    assert value == 1
+    assert replaced == (len(os.sched_getaffinity(0)) > 1)
+
+
+def test_nice_value_of_the_caller(changed):
+    value, replaced = changed("os.nice(3)", "lambda: os.nice(0)")
+    assert (value, replaced) == (min(os.nice(0) + 3, 19), True)
+
+
 def test_no_new_privileges(changed):
     """prctl(2): never undone, so the helper that did not have it is no longer like its caller."""
     value, replaced = changed(
