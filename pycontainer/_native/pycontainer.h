@@ -186,6 +186,7 @@ enum {
     PC_REQUEST_JOIN_OWNER = 16, /* join the owner of the pid namespace first */
     PC_REQUEST_COMMAND = 32, /* a program instead of a function: the payload is a struct pc_command */
     PC_REQUEST_TERMINAL = 64, /* the program's stdin becomes its controlling terminal */
+    PC_REQUEST_HIDE_INIT = 128, /* the program's init is a copy of the caller's process */
 };
 
 /* Offsets count from the start of the payload.  Behind the struct lie three lists of uint64_t, each
@@ -314,9 +315,9 @@ int pc_lock(const char *uid_map, const char *gid_map, bool mapper);
 int pc_limit_capabilities(uint64_t kept);
 int pc_set_capabilities(const uint64_t sets[5]);
 int pc_refuse_set_id(bool attributes);
-int pc_new_keyring(void);
 int pc_no_user_namespaces(void);
 int pc_leave_keyring(void);
+int pc_new_keyring(void);
 int pc_enter_user_namespace(int control);
 int pc_write_at(int directory, const char *name, const char *text);
 extern int pc_proc; /* O_PATH of the host's /proc, opened before the first mount */
@@ -356,7 +357,7 @@ struct pc_tree {
 };
 void pc_read_tree(pid_t first, struct pc_tree *tree);
 uint64_t pc_read_tree_memory(pid_t first);
-int pc_kill_children_of(pid_t pid);
+int pc_kill_children_of(pid_t pid, bool (*spared)(pid_t pid));
 
 /* watch.c */
 struct pc_watcher;
@@ -378,6 +379,7 @@ void pc_set_cgroup_members(const int *members, int count);
 bool pc_take_watch_descriptors(int *fds, int count);
 int pc_become_member(bool namespace);
 int pc_run_plan(int part);
+int pc_limit_init(void);
 int pc_close_all_but_call(void);
 
 /* clone.c */

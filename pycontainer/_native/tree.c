@@ -158,16 +158,19 @@ uint64_t pc_read_tree_memory(pid_t first)
     return whole ? sum : 0;
 }
 
-/* Kills the children of a process of ours; how many there were. */
-int pc_kill_children_of(pid_t pid)
+/* Kills the children of a process of ours, but for those that are spared (NULL: none is); how many
+   there were. */
+int pc_kill_children_of(pid_t pid, bool (*spared)(pid_t pid))
 {
     struct pids pids = {NULL, 0, 0};
-    int count;
+    int count = 0;
 
     add_children_of(&pids, pid, pid);
     for (size_t i = 0; i < pids.count; i++)
-        kill(pids.all[i], SIGKILL);
-    count = (int)pids.count;
+        if (!spared || !spared(pids.all[i])) {
+            kill(pids.all[i], SIGKILL);
+            count++;
+        }
     free(pids.all);
     return count;
 }

@@ -186,7 +186,7 @@ static void kill_all(struct pc_watcher *watcher, bool again)
         return;
     /* Without a pid namespace of its own there is an init, which ends all of them when its main
        child has ended; nothing would if it were killed itself. */
-    if (watcher->own_pids || again || pc_kill_children_of(watcher->pid) == 0)
+    if (watcher->own_pids || again || pc_kill_children_of(watcher->pid, NULL) == 0)
         kill(watcher->pid, SIGKILL); /* not reaped yet, so the number is its own */
 }
 
