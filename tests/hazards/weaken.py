@@ -322,8 +322,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     "34": (
         IDENTITY_C,
-        "    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0)\n",
-        "    if (true)\n",
+        "const bool failed = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0;",
+        "const bool failed = false;",
     ),
     "34b": (IDENTITY_C, "if (error == EDQUOT && keyring_is_helpers)", "if (error == EDQUOT)"),
     "34c": (
