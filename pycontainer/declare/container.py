@@ -27,6 +27,7 @@ from .checks import (
 )
 from .filters import SeccompFilter
 from .limits import Limits
+from .mounts import Mount
 from .namespaces import NAMESPACES, check_namespaces, namespace_names
 from .part import Part
 
@@ -177,6 +178,7 @@ class Container:
             if value is not None and not isinstance(value, kind):
                 problems.append(f"{name} must be a {kind.__name__} or None, not {value!r}")
         check_arrangement(problems, self.mounts, _namespaces(self), self.rootfs)
+        _check_settings(problems, self)
         refuse("container", problems)
 
 
@@ -311,6 +313,18 @@ def _check_map(problems: Problems, container: Container, count: int) -> None:
             problems.append(f"{start} {first} and {count} ids go beyond the last id, {ID_MAX}")
         if not owned and first != (wanted if count == 1 else 0):
             problems.append(f"{start} {first}: without the 'user' namespace ids are the host's")
+
+
+def _check_settings(problems: Problems, container: Container) -> None:
+    """The kernel's settings in sysfs: host root's own id may write them, in any namespace."""
+    if "user" in _namespaces(container) and container.host_uid_start != 0:
+        return
+    for item in container.mounts:
+        if isinstance(item, Mount) and item.type == "sysfs" and item.writable:
+            problems.append(
+                f"sysfs at {item.target} is writable, and with the host's own root (host_uid_start "
+                f"0, or no 'user' namespace) that changes the host: use sysfs({item.target!r})"
+            )
 
 
 def _check_environment(problems: Problems, env: Any) -> None:

@@ -11,7 +11,16 @@ import os
 
 import pytest
 
-from pycontainer import bind, call_with_container, proc, run_container, sysfs
+from pycontainer import (
+    NAMESPACES,
+    Container,
+    Mount,
+    bind,
+    call_with_container,
+    proc,
+    run_container,
+    sysfs,
+)
 
 IDENTITIES = [
     {},
@@ -119,6 +128,17 @@ def test_a_proc_and_a_sysfs_elsewhere(identity):
     paths = ["/p/sys/kernel/core_pattern", "/p/sysrq-trigger", "/s/power/state"]
     mounts = [proc("/p"), sysfs("/s")]
     assert call_with_container(mounts, lambda: opened(paths), timeout=20, **identity) == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"host_uid_start": 0, "host_gid_start": 0}, {"namespaces": NAMESPACES - {"user"}}]
+)
+def test_writable_sysfs_is_refused_with_the_hosts_root(options):
+    mounts: list[Mount] = [Mount("/sys", "sysfs", writable=True)]
+    with pytest.raises(ValueError, match="sysfs at /sys is writable"):
+        Container(mounts, **options)
+    assert Container([sysfs("/s")], **options).mounts
+    assert call_with_container(mounts, lambda: opened(["/sys/power/state"]), timeout=20) == []
 
 
 @pytest.mark.is_root
