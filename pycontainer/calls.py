@@ -11,6 +11,7 @@ from attrs import evolve
 
 from .declare.container import Container, ContainerOptions, Mounts, to_container
 from .errors import ContainerExitError, ContainerTimeoutError, PayloadError
+from .launch.codec import decode, raised
 from .launch.results import Completed
 from .launch.running import Running
 from .launch.signals import relaying
@@ -18,6 +19,8 @@ from .launch.start import MAX_RESULT, CallOptions, ThreadsError, start
 from .launch.stdio import PIPE, Stdio, Stream
 
 __all__ = ["call_with_container", "run_container", "start_container"]
+
+_ = decode, raised  # of use when a value has come, when there may be no descriptor for an import
 
 T = TypeVar("T")
 

@@ -246,6 +246,11 @@ __attribute__((noreturn)) static void run_below_init(void)
         if (pc_wait_for_word() != 0)
             _exit(125);
     }
+    /* A copy of the caller's process executes the caller's own interpreter, on the mount that the
+       host has of it: /proc/1/exe must not lead there.  A helper's is a read-only clone.  The
+       program's process is as ever once it has been executed. */
+    if (pc_current_request()->flags & PC_REQUEST_HIDE_INIT)
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     pid_t pid = clone(start_program, stack + sizeof(stack),
                       CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
     if (pid < 0)

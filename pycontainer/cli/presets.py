@@ -36,5 +36,5 @@ def sandbox() -> Container:
     """``SANDBOX``."""
     import pycontainer
 
-    chosen: Container = pycontainer.SANDBOX  # type: ignore[attr-defined]
+    chosen: Container = pycontainer.SANDBOX
     return chosen

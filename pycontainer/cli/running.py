@@ -12,7 +12,9 @@ from .options import RUN
 from .parse import MisuseError, Parsed, parse
 
 if TYPE_CHECKING:
+    from ..declare.container import Container
     from ..launch.results import ExitStatus
+    from ..launch.running import Running
 
 __all__ = ["run"]
 
@@ -64,9 +66,7 @@ def read(arguments: list[str]) -> Parsed:
     return parsed
 
 
-def _run(container: Any, command: list[str], tty: bool, json: str | None) -> int:
-    from ..commands import start_command
-
+def _run(container: Container, command: list[str], tty: bool, json: str | None) -> int:
     running: Any = None
     came: list[int] = []
     early: list[int] = []
@@ -84,8 +84,7 @@ def _run(container: Any, command: list[str], tty: bool, json: str | None) -> int
     for number in _PASSED_ON:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup(1)
             signal.signal(number, pass_on)
-    stderr = None if os.isatty(2) or not tty else 2
-    running = start_command(container, command, tty=tty, stderr=stderr)
+    running = _start(container, command, tty)
     for waiting in early:
         running.send_signal(waiting)
     completed = running.wait()
@@ -98,6 +97,31 @@ def _run(container: Any, command: list[str], tty: bool, json: str | None) -> int
             _die_of(signal.SIGINT)
         return 128 + status.signal
     return status.exit_code or 0
+
+
+def _start(container: Container, command: list[str], tty: bool) -> Running[None]:
+    from ..launch.command import Command
+    from ..launch.start import CallOptions, start
+    from ..launch.stdio import Stdio
+
+    def streams() -> Stdio:
+        if not tty:
+            return Stdio(None, None, None)
+        from ..launch.terminal import TerminalStdio
+
+        return TerminalStdio(None, None, None if os.isatty(2) else 2)
+
+    # For one command a helper is not worth its start; a caller that is killed leaves the removal
+    # of its cgroups to a helper.
+    method = "fork" if container.limits is None else "forkserver"
+    running: Running[None] = start(
+        container,
+        None,
+        CallOptions(start_method=method),
+        streams,
+        command=Command.of(command, container.env),
+    )
+    return running
 
 
 _PASSED_ON = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._native import ffi, lib
 from ..plan.steps import Step
@@ -14,10 +14,12 @@ from .descriptor import Descriptor
 from .exchange import Exchange, reap_supervisors
 from .forkserver import Forkserver
 from .identity import Identity
-from .limits import Watch
 from .protocol import INLINE
 from .stdio import Stdio
 from .trees import send_trees
+
+if TYPE_CHECKING:
+    from .limits import Watch
 
 __all__ = ["Dispatch"]
 
@@ -95,11 +97,20 @@ class Dispatch:
             raise
 
     def by_fork(
-        self, fn: Callable[[], Any], populate: Callable[[], Any] | None, allow: tuple[Any, ...]
+        self,
+        fn: Callable[[], Any] | None,
+        populate: Callable[[], Any] | None,
+        allow: tuple[Any, ...],
     ) -> Exchange:
-        """Fork this process; the child clones the container and supervises it."""
-        from . import child
+        """Fork this process; the child clones the container and supervises it.
 
+        *fn* is None for a program: its process never comes back to Python.
+        """
+        run: Callable[..., NoReturn] | None = None
+        if fn is not None:
+            from .child import run_loaded  # now: in the fork the files may be the container's
+
+            run = run_loaded
         reap_supervisors()
         call, call_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status, status_server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -123,12 +134,13 @@ class Dispatch:
                     os.setsid()
                     numbers = ffi.new("int[]", fds)
                     lib.pc_supervise_one(order, numbers, watch, watched.fd, False)
-                    child.run_loaded(fn, populate, allow)
+                    if run is not None:
+                        run(fn, populate, allow)
             finally:
                 # Whatever happens in the fork, a Ctrl-C of the caller's say: it must not return
                 # into the caller's code.
                 if os.getpid() != caller:
-                    os._exit(child.FAILED)
+                    os._exit(125)  # as child.FAILED
         self._send(exchange)
         return exchange
 

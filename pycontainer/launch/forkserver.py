@@ -25,7 +25,6 @@ from .._native import ffi, lib
 from ..errors import HelperError, SetupError
 from .descriptor import Descriptor
 from .identity import is_host_root
-from .payload import dump_payload
 from .protocol import Preamble, pack_sweep
 
 __all__ = ["Forkserver", "forkserver"]
@@ -198,6 +197,8 @@ def _start(control: socket.socket, preload: tuple[str, ...], ranges: bool) -> in
 
 def _rehearsal() -> bytes:
     """A request's preamble and payload, for the helper to warm itself up with."""
+    from .payload import dump_payload
+
     preamble = Preamble.pack(sys.path, sys.argv, (sys.prefix, sys.exec_prefix), {}, "data", 1 << 20)
     return preamble + b"\0" * (-len(preamble) % 64) + bytes(dump_payload(lambda: None))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
 import time
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO, Any, Generic, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from weakref import WeakSet
 
 from attrs import evolve
@@ -20,17 +19,17 @@ from ..errors import (
     ResultError,
 )
 from ..plan.compile import Plan
-from .codec.decode import decode_refusal, decode_value
-from .codec.raised import decode_exception
 from .codec.transport import from_memfd
 from .codec.wire import EXCEPTION_ROOM
 from .exchange import Exchange
-from .limits import Hold
 from .output import Output
 from .results import Completed, ExitStatus, Usage
 from .stdio import Stdio
 from .verdict import verdict_of, words_of
 from .words import import_note, read_only_note, stderr_note
+
+if TYPE_CHECKING:
+    from .limits import Hold
 
 __all__ = ["Running"]
 
@@ -355,6 +354,9 @@ class Running(Generic[T]):
             if exchange.malformed is not None:
                 raise exchange.malformed
             raise ContainerExitError(completed._words)
+        from .codec.decode import decode_refusal, decode_value
+        from .codec.raised import decode_exception
+
         kind, body, memfd = exchange.outcome
         exchange.outcome = None
         view: memoryview | bytes = body
@@ -372,5 +374,7 @@ class Running(Generic[T]):
         if kind == lib.PC_SAY_VALUE_PICKLE:
             if self._returns != "pickle":
                 raise ResultError("malformed message: a pickle, which was not asked for")
+            import pickle
+
             return pickle.loads(view)
         return decode_value(view, self._allow)

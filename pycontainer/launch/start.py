@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from attrs import frozen
 
@@ -19,20 +19,20 @@ from ..plan.compile import Plan, compile
 from ..plan.layers import filter_steps
 from ..plan.pack import pack
 from ..plan.steps import MountAttr, Op, Step
-from . import payload as payloads
 from .codec.allow import check_allow
-from .codec.raised import decode_exception
 from .command import Command
 from .dispatch import Dispatch
 from .exchange import Exchange
 from .forkserver import Forkserver, forkserver
-from .identity import Identity, identity_of
-from .limits import Hold, hold
+from .identity import Identity, identity_of, is_host_root
 from .protocol import Preamble, namespace_bits, pack_order, pack_request
 from .results import name_of
 from .running import Running
 from .stdio import Stdio, occupy_standard_streams
 from .words import clone_failure, load_error, setup_failure
+
+if TYPE_CHECKING:
+    from .limits import Hold
 
 __all__ = ["MAX_RESULT", "CallOptions", "start", "start_join"]
 
@@ -113,6 +113,8 @@ def start(
     program = _program_of(container.seccomp)
     chunks: list[Any] = []
     if fn is not None:
+        from . import payload as payloads
+
         if not callable(fn):
             payloads.dump_payload(fn)  # words the error
         chunks = [_preamble(container.env, options)]
@@ -126,8 +128,13 @@ def start(
     elif options.populate_filesystem is not None:
         raise ValueError("populate_filesystem= needs a function to run after it")
     occupy_standard_streams()
-    server = forkserver(options.preload)
-    if container.host_uids > 1 and not server.host_root:
+    # Whoever forks for a program, which is C throughout, needs no helper.
+    server = None if fork and command is not None else forkserver(options.preload)
+    if server is None:
+        host_root = is_host_root(lib.pc_effective_capabilities())
+    else:
+        host_root = server.host_root
+    if container.host_uids > 1 and not host_root:
         if fork:
             raise SetupError(
                 errno.EPERM,
@@ -136,7 +143,7 @@ def start(
                 "map ids",
             )
         server = forkserver(options.preload, ranges=True)
-    identity = identity_of(container, server.host_root, server.sizes)
+    identity = identity_of(container, host_root, None if server is None else server.sizes)
     streams = stdio()
     plan = _for_host(compile(container), identity, container.guest_uid, streams)
     flags = 0
@@ -154,14 +161,21 @@ def start(
         flags |= lib.PC_REQUEST_INIT
     if options.process_spawned_hook is not None:
         flags |= lib.PC_REQUEST_WAIT
-    held = hold(
-        container, plan, below_init=bool(flags & lib.PC_REQUEST_INIT), streams=streams
-    )
+    if server is None:
+        flags |= lib.PC_REQUEST_HIDE_INIT
+    held: Hold | None = None
+    if container.limits is not None:
+        from .limits import hold  # few containers have some
+
+        below = bool(flags & lib.PC_REQUEST_INIT)
+        held = hold(container, plan, below_init=below, streams=streams)
     if held is not None:
         assert held.plan is not None
         plan = held.plan
         if held.bounds:
-            server.sweep_later({place.directory for place in held.places.values()})
+            (server or forkserver()).sweep_later(
+                {place.directory for place in held.places.values()}
+            )
     trees = identity.host_root and "user" in container.namespaces
     own = not identity.by_parent
     request, total = pack_request(
@@ -189,7 +203,7 @@ def start(
             order, request, total, streams, steps, identity, watch=watch, loader=loader != 0
         )
         try:
-            if fork and fn is not None:
+            if server is None or (fork and fn is not None):
                 return launch.by_fork(fn, options.populate_filesystem, options.allow)
             return launch.by_server(server)
         except BaseException:
@@ -250,6 +264,8 @@ def start_join(
         chunks = [command.pack()]
     else:
         assert fn is not None
+        from . import payload as payloads
+
         data = payloads.dump_payload(fn, allow=options.allow)
         chunks = [_preamble(env, options), *data.chunks]
     if options.process_spawned_hook is not None:
@@ -308,7 +324,7 @@ def _begin(
     *,
     name: str,
     idle: bool,
-    keep: Forkserver,
+    keep: Forkserver | None,
     loads_threads: Callable[[], Any] | None,
     quiet: bool,
     command: Command | None = None,
@@ -391,6 +407,8 @@ def _refuse(
         if kind == lib.PC_SAY_SETUP_FAILED:
             raise setup_failure(body, plan, command)
         if kind == lib.PC_SAY_HOOK_FAILED:
+            from .codec.raised import decode_exception
+
             error = decode_exception(body, allow)
             error.add_note("raised by populate_filesystem; the function has not run")
             raise error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import locale
 from typing import IO, Any
 
 from attrs import frozen
@@ -32,6 +31,8 @@ class Text:
         """
         if not text and encoding is None and errors is None:
             return None
+        import locale
+
         made = cls(encoding or locale.getencoding(), errors or "strict")
         "".encode(made.encoding)  # now, and not when the program has ended
         return made

@@ -11,8 +11,6 @@ from .._native import lib
 from ..errors import ContainerError, PayloadError, ResultError, SetupError
 from ..plan.compile import Plan
 from ..plan.steps import MountAttr, Op, Step
-from .codec.decode import decode_value
-from .codec.raised import decode_exception
 from .codec.text import printable
 from .command import Command, exec_failure
 from .protocol import FAILURE
@@ -120,6 +118,8 @@ def _note(step: Step, error: int, at: int) -> str:
         return f"rootfs={step.path!r} must be a directory; an image has to be unpacked or mounted"
     if step.op is Op.NEW_KEYRING:
         return keyring_note(error)
+    if error == errno.EACCES and step.op is Op.INSTALL_FILTER:
+        return "a filter takes no_new_privs=True, or CAP_SYS_ADMIN in the container (seccomp(2))"
     if error == errno.EXDEV:
         return f"{step.path} leads through a link or bind onto the host, where nothing is created"
     if error == errno.EPERM and step.op is Op.MOUNT and step.other == "proc":
@@ -149,6 +149,8 @@ def keyring_note(error: int) -> str:
 
 def load_error(body: bytes, env: Mapping[str, str]) -> ContainerError:
     """The error for a function that did not load in the child."""
+    from .codec.decode import decode_value
+    from .codec.raised import decode_exception
     from .payload import load_failure
 
     try:
