@@ -149,7 +149,7 @@ static void become_member(const struct pc_order *order, int call)
 /* A container without a function: nothing of Python runs in it. */
 static void run_idle(void)
 {
-    if (pc_run_plan(0) != 0 || pc_run_plan(1) != 0)
+    if (pc_run_plan(0) != 0 || pc_run_plan(1) != 0 || pc_limit_init() != 0)
         _exit(125);
     /* From the word on it may be sent a signal, which the kernel drops for a process 1 that has
        neither a handler for it nor blocks it. */

@@ -157,3 +157,19 @@ int pc_run_plan(int part)
     }
     return 0;
 }
+
+/* An init, or an idle container's only process, has the capabilities of the function or program:
+   where those are cut after the filter, which takes one of them, this cuts an init's, which has no
+   filter.  Returns 0 or an errno. */
+int pc_limit_init(void)
+{
+    const struct pc_step *steps = (const void *)((const char *)current + current->steps);
+
+    for (uint32_t i = current->before_start; i < current->step_count; i++)
+        if (steps[i].op == PC_OP_LIMIT_CAPABILITIES) {
+            int error = pc_limit_capabilities(steps[i].number[0]);
+            if (error)
+                return error;
+        }
+    return 0;
+}

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,38 @@ def attacker() -> Callable[[], tuple[int, list[str]]]:
 
     assert ctypes  # loaded in the caller, so that it is loaded in the container
     return attack
+
+
+@pytest.fixture(scope="session")
+def calls() -> Iterator[Path]:
+    """calls.c, compiled: makes the system calls that it is asked for, and says what each said."""
+    folder = Path(tempfile.mkdtemp(prefix="pytest-container-"))
+    folder.chmod(0o755)
+    source = Path(__file__).with_name("calls.c")
+    command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
+    subprocess.run([*command, "-o", folder / "calls", source], check=True)
+    yield folder / "calls"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def say(calls) -> Callable[..., dict[str, str]]:
+    """What calls.c hears in a container: an errno's name, "0", or "signal N", by name."""
+    import errno
+
+    from pycontainer import bind, extend, run_command
+
+    def run(container: Any, *names: str, **options: Any) -> dict[str, str]:
+        inside = extend(container, bind(calls, "/calls"))
+        done = run_command(
+            inside, ["/calls", *names], stdout=subprocess.PIPE, timeout=20, **options
+        )
+        assert done.returncode == 0, done
+        said = dict(line.decode().split(" ", 1) for line in done.stdout.splitlines())
+        assert not names or set(said) == set(names)
+        return {
+            name: errno.errorcode[int(word)] if word.isdigit() and word != "0" else word
+            for name, word in said.items()
+        }
+
+    return run

@@ -40,6 +40,11 @@ START = "pycontainer/launch/start.py"
 STDIO = "pycontainer/launch/stdio.py"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
 VISIT_C = "pycontainer/_native/visit.c"
+FILTERS = "pycontainer/launch/filters.py"
+LAYERS = "pycontainer/plan/layers.py"
+UNTRUSTED = "pycontainer/declare/untrusted.py"
+BOUNDS_C = "pycontainer/_native/bounds.c"
+COMMAND_C = "pycontainer/_native/command.c"
 TRANSPORT = "pycontainer/launch/codec/transport.py"
 
 # x86-64 has the older calls too, and some C libraries use them.
@@ -320,6 +325,24 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 1, 0),\n",
         "        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 0, 0),\n",
     ),
+    "29": (
+        IDENTITY_C,
+        "        if (held && !(sets[BOUNDING] >> capability & 1) &&",
+        "        if (0 && held && !(sets[BOUNDING] >> capability & 1) &&",
+    ),
+    "29b": (SETUP_C, "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0", "0"),
+    "29c": (
+        REQUEST_C,
+        "        if (steps[i].op == PC_OP_LIMIT_CAPABILITIES) {",
+        "        if (0) {",
+    ),
+    "30": (
+        UNTRUSTED,
+        '    rules["clone"] = _but((_has(0, bit),) for bit in _NAMESPACES)\n',
+        '    rules["clone"] = rules["unshare"] = rules["setns"] = "allow"\n',
+    ),
+    "30b": (SETUP_C, "        return pc_no_user_namespaces();", "        return 0;"),
+    "32": (UNTRUSTED, "    0x5412,  # TIOCSTI", "    0x5499,  # TIOCSTI"),
     "34": (
         IDENTITY_C,
         "const bool failed = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0;",
@@ -334,6 +357,27 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "35": (CHILD, "        del environment[name]\n", "        pass\n"),
     "35b": (FORKSERVER, "            _environment(preload),\n", "            dict(os.environ),\n"),
     # The interpreter from where it lies.
+    "37": (FILTERS, '(_BAD_ARCH, _ACTIONS["kill"])', '(_BAD_ARCH, _ACTIONS["allow"])'),
+    "37b": (LAYERS, "every = (1 << bits) - 1", "every = (1 << 64) - 1"),
+    "38": (UNTRUSTED, "SeccompFilter(errno.ENOSYS, _rules())", 'SeccompFilter("allow", _rules())'),
+    "38b": (
+        UNTRUSTED,
+        "        rules[name] = _but((_has(mode, bit),) for bit in _SET_ID)\n",
+        "        assert mode\n",
+    ),
+    "38c": (
+        COMMAND_C,
+        "    if (pc_run_plan(2) != 0)\n        _exit(125);\n    command.state",
+        "    command.state",
+    ),
+    "38d": (VISIT_C, "    if (pc_run_plan(2) != 0)\n", "    if (0)\n"),
+    "39": (BOUNDS_C, "return syscall(SYS_seccomp,", "return 0 && syscall(SYS_seccomp,"),
+    "40": (
+        BOUNDS_C,
+        "flags, &filter) != 0 ? errno : 0;",
+        "flags, &filter) != 0 ? 0 : 0;",
+    ),
+    "40b": (FILTERS, '    refuse("seccomp filter", unknown)\n', ""),
     "41": (
         FORKSERVER,
         'program = f"/proc/self/fd/{tree_at}{os.path.realpath(executable)}"',
