@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have them
-
 HELP = """\
 Run COMMAND in a container of its own, with the caller's stdin, stdout and stderr.
 
