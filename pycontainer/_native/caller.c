@@ -55,6 +55,19 @@ static int reap_helper(pid_t pid)
     return reaped < 0 ? errno : WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
 }
 
+/* Runs main(argument) in such a child, in namespaces of its own, and waits for its end.  Returns
+   what it returned, or an errno. */
+int pc_run_aside(int (*main)(void *), void *argument, int flags)
+{
+    char *stack = new_stack();
+    if (!stack)
+        return ENOMEM;
+    pid_t pid = start_helper(main, argument, CLONE_VFORK | flags, stack);
+    int error = pid < 0 ? -pid : reap_helper(pid);
+    munmap(stack, STACK);
+    return error;
+}
+
 /* ---- read-only views of the host ---- */
 
 struct view {
@@ -96,14 +109,8 @@ static int make_view(struct view *view)
 
     if (error != EPERM)
         return error ? -error : view->tree;
-    char *stack = new_stack();
-    if (!stack)
-        return -ENOMEM;
     view->refused = PC_VIEW_NAMESPACE;
-    pid_t pid = start_helper(clone_read_only_main, view,
-                             CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS, stack);
-    error = pid < 0 ? -pid : reap_helper(pid);
-    munmap(stack, STACK);
+    error = pc_run_aside(clone_read_only_main, view, CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS);
     return error ? -error : view->tree;
 }
 
@@ -256,13 +263,7 @@ static int do_nothing(void *argument)
 /* 0 where this process may make user and mount namespaces, else the errno. */
 int pc_probe_user_namespace(void)
 {
-    char *stack = new_stack();
-    if (!stack)
-        return ENOMEM;
-    pid_t pid = start_helper(do_nothing, NULL, CLONE_VFORK | CLONE_NEWUSER | CLONE_NEWNS, stack);
-    int error = pid < 0 ? -pid : reap_helper(pid);
-    munmap(stack, STACK);
-    return error;
+    return pc_run_aside(do_nothing, NULL, CLONE_NEWUSER | CLONE_NEWNS);
 }
 
 /* Effective capabilities of this thread, a bit each. */

@@ -27,7 +27,7 @@ enum {
     PC_WATCH_KILL, PC_WATCH_PARENTS, PC_CGROUP_NAME, ...
 };
 enum { PC_WATCHED_NONE, PC_WATCHED_WALL_TIME, PC_WATCHED_CPU_TIME, PC_WATCHED_MEMORY, ... };
-enum { PC_FD_CALL, PC_FD_STATUS, PC_FD_LIFELINE, PC_FD_COUNT, PC_FD_KEPT, ... };
+enum { PC_FD_CALL, PC_FD_STATUS, PC_FD_LIFELINE, PC_FD_COUNT, PC_FD_STDLIB, PC_FD_KEPT, ... };
 enum { PC_STATUS_STARTED, PC_STATUS_FAILED, PC_STATUS_EXITED, ... };
 enum {
     PC_REQUEST_MEMFD, PC_REQUEST_IDLE, PC_REQUEST_INIT, PC_REQUEST_WAIT, PC_REQUEST_JOIN_OWNER,
@@ -102,6 +102,7 @@ int pc_join(const struct pc_request *request, struct pc_failure *failure);
 void pc_load_name_services(void);
 int pc_enter_user_namespace(int control);
 int pc_leave_keyring(void);
+int pc_hold_stdlib(const char *path, const char *hidden);
 int pc_fork_visitor(void);
 int pc_say_ready_as_visitor(void);
 int pc_say(int kind, const void *body, size_t length);

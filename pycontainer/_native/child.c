@@ -60,8 +60,8 @@ void pc_reset_signals(void)
 }
 
 /* Puts the PC_FD_COUNT descriptors of an order on their fixed numbers (-1: nothing is there) and
-   closes everything else.  A descriptor lies at its number already or above PC_FD_KEPT
-   (pc_raise_fds), so that no dup3 overwrites one that is still to be moved.
+   closes everything else but the standard library.  A descriptor lies at its number already or above
+   PC_FD_KEPT (pc_raise_fds), so that no dup3 overwrites one that is still to be moved.
    lifeline and mapped may be -1. */
 int pc_child_arrange(const int *fds, int lifeline, int mapped)
 {
@@ -79,7 +79,7 @@ int pc_child_arrange(const int *fds, int lifeline, int mapped)
             close(extra[i].to);
         else if (extra[i].from != extra[i].to && dup3(extra[i].from, extra[i].to, O_CLOEXEC) < 0)
             return errno;
-    return syscall(SYS_close_range, (unsigned)PC_FD_KEPT, ~0U, 0) != 0 ? errno : 0;
+    return pc_close_from(PC_FD_STDLIB);
 }
 
 /* Dies with the parent.  Every change of credentials clears the setting (prctl(2)), so this comes
@@ -252,6 +252,7 @@ void pc_init(pid_t main_child, int say)
     for (int fd = 0; fd < PC_FD_COUNT; fd++)
         if (fd != say && fd != pc_proc)
             close(fd);
+    pc_drop_stdlib();
 
     /* First as if SIGCHLD had come: a child that ended before the signal was blocked left none. */
     int number = SIGCHLD;

@@ -170,6 +170,8 @@ static void take_order(const struct pc_order *order, bool received)
         _exit(125);
     if (!received && !(order->flags & PC_ORDER_LOADER))
         become_member(order, PC_FD_CALL);
+    if (request->flags & (PC_REQUEST_IDLE | PC_REQUEST_COMMAND))
+        pc_drop_stdlib();
     if (request->flags & PC_REQUEST_IDLE)
         run_idle();
     if (request->flags & PC_REQUEST_COMMAND)

@@ -168,6 +168,10 @@ static void fix_services(void)
     /* dlopen()ed when a thread is cancelled, and for a name that is not ASCII. */
     (void)dlopen("libgcc_s.so.1", RTLD_NOW);
     (void)dlopen("libidn2.so.0", RTLD_NOW);
+    /* What modules of the standard library need that are imported later (launch/stdlib.py). */
+    (void)dlopen("libm.so.6", RTLD_NOW);
+    (void)dlopen("libpthread.so.0", RTLD_NOW);
+    (void)dlopen("libdl.so.2", RTLD_NOW);
 }
 #endif
 

@@ -129,7 +129,8 @@ enum {
     PC_FD_COUNT = 7,
     PC_FD_LIFELINE = 7, /* hangs up when the supervisor dies */
     PC_FD_MAPPED = 8,   /* readable when the parent has written the id maps */
-    PC_FD_KEPT = 9,     /* the first number that is closed in a child */
+    PC_FD_STDLIB = 9,   /* the standard library, in containers and excursions too */
+    PC_FD_KEPT = 10,    /* the first number that is closed in a child */
 };
 
 /* What the supervisor watches, behind an order; its descriptors come behind the order's.  A loader
@@ -292,6 +293,7 @@ struct pc_status pc_end_status(int wait_status, const struct rusage *usage, uint
 uint64_t pc_kernel_mount_attributes(uint64_t flags, uint64_t *clear);
 
 /* caller.c */
+int pc_run_aside(int (*main)(void *), void *argument, int flags);
 enum { PC_VIEW_NAMESPACE, PC_VIEW_CLONE, PC_VIEW_READ_ONLY }; /* what of it was refused */
 int pc_clone_root_read_only(int *refused);
 int pc_clone_file_read_only(const char *path);
@@ -302,6 +304,12 @@ void pc_fill_fresh(void *target, const void *source, size_t size);
 int pc_probe_user_namespace(void);
 uint64_t pc_effective_capabilities(void);
 int pc_fingerprint(char *buffer, size_t size);
+
+/* stdlib.c */
+int pc_hold_stdlib(const char *path, const char *hidden);
+bool pc_holds_stdlib(void);
+void pc_drop_stdlib(void);
+int pc_close_from(unsigned first);
 
 /* setup.c */
 int pc_run_steps(const struct pc_request *request, uint32_t first, uint32_t last,

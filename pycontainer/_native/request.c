@@ -119,10 +119,18 @@ int pc_become_member(bool namespace)
     return pc_enter_cgroups(others, count, namespace);
 }
 
-/* Closes whatever is still held of the host: its /proc, the lifeline, the old root's mounts. */
+/* Closes whatever is still held of the host but the standard library: its /proc, the lifeline, the
+   old root's mounts. */
 static int close_from(int first)
 {
-    return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;
+    return pc_close_from((unsigned)first);
+}
+
+/* Whether the container's powers end at it. */
+static bool has_walls(void)
+{
+    const uint32_t walls = PC_NS_USER | PC_NS_MNT;
+    return (pc_ordered()->namespaces & walls) == walls;
 }
 
 int pc_close_all_but_call(void)
@@ -145,6 +153,8 @@ int pc_run_plan(int part)
         error = pc_tie_to_parent();
         if (error)
             return say_failure((struct pc_failure){.step = -1, .error = error, .stage = PC_STAGE_TIE});
+        if (!has_walls())
+            pc_drop_stdlib();
         /* An init that is not process 1 looks for its children there (end_survivors()). */
         const bool keeps = (current->flags & PC_REQUEST_INIT) && getpid() != 1;
         if (keeps && pc_proc != PC_FD_STATUS && dup3(pc_proc, PC_FD_STATUS, O_CLOEXEC) < 0)

@@ -406,7 +406,7 @@ int pc_serve(int control, int caller)
     int error;
 
     signal(SIGINT, SIG_IGN); /* a Ctrl-C is the caller's, who relays it */
-    syscall(SYS_close_range, (unsigned)(control > caller ? control : caller) + 1, ~0U, 0);
+    (void)pc_close_from((unsigned)(control > caller ? control : caller) + 1);
     (void)!syscall(SYS_setgroups, 0, NULL); /* root's groups end here; EPERM for an ordinary user */
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for what loaders and containers leave */
     error = open_server();
@@ -467,7 +467,7 @@ static void close_others(const int *kept, int count)
     unsigned first = PC_FD_STDERR + 1;
 
     for (;;) {
-        unsigned next = ~0U;
+        unsigned next = pc_holds_stdlib() && first <= PC_FD_STDLIB ? PC_FD_STDLIB : ~0U;
         for (int i = 0; i < count; i++)
             if (kept[i] >= 0 && (unsigned)kept[i] >= first && (unsigned)kept[i] < next)
                 next = (unsigned)kept[i];
@@ -519,6 +519,7 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, const struct 
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it sees the host; a container may not look into it */
     if (start_child(&ordered, received) == 0)
         return 1;
+    pc_drop_stdlib();
     for (int i = 0; i < PC_FD_COUNT; i++) {
         close(i);
         if (ordered.fds[i] >= 0)

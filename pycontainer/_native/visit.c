@@ -81,14 +81,13 @@ int pc_fork_visitor(void)
     int joiner = -1, error = 0;
 
     PyOS_BeforeFork();
-    /* It waits in the container: with the caller's two sockets, and nothing else of ours. */
-    if (syscall(SYS_close_range, (unsigned)PC_FD_STATUS + 1, ~0U, 0) == 0)
-        joiner = (int)syscall(SYS_pidfd_open, getpid(), 0); /* for the visitor */
-    if (joiner < 0)
+    /* It waits in the container: with the caller's two sockets, the standard library, which the
+       visitor takes over, and nothing else of ours. */
+    error = pc_close_from(PC_FD_STATUS + 1);
+    if (!error && ((joiner = (int)syscall(SYS_pidfd_open, getpid(), 0)) < 0 || /* for the visitor */
+                   getcontext(&waiting) != 0))
         error = errno;
-    else if (getcontext(&waiting) != 0)
-        error = errno;
-    else {
+    if (!error) {
         waiting.uc_stack.ss_sp = waiting_stack;
         waiting.uc_stack.ss_size = sizeof(waiting_stack);
         waiting.uc_link = NULL;

@@ -17,6 +17,7 @@ from . import reconstruct
 from .codec.encode import EncodeError, encode_refusal, encode_value
 from .codec.exceptions import encode_exception
 from .codec.transport import to_wire
+from .stdlib import HostsOwn, Stdlib, hold_stdlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["run_loaded", "serve"]
 
+_stdlib: Stdlib | None = None
+
 FAILED = 125  # the exit status of a child that reported why it could not start
 
 
 def serve(
-    control: int, caller: int, preload: Sequence[str], rehearsal: bytes, ranges: bool
+    control: int,
+    caller: int,
+    preload: Sequence[str],
+    rehearsal: bytes,
+    ranges: bool,
+    stdlib: str,
+    hidden: Sequence[str],
 ) -> NoReturn:
     """Be the helper: clone children on the orders that come on *control*, until the end.
 
@@ -39,7 +48,10 @@ def serve(
         preload: modules to import first.
         rehearsal: a preamble and payload as a request has them.
         ranges: live in a user namespace of one's own, which the caller maps.
+        stdlib: the directory with the standard library.
+        hidden: directories in it that do not belong to it.
     """
+    global _stdlib
     try:
         for name in preload:
             __import__(name)
@@ -50,6 +62,9 @@ def serve(
         os.write(control, f"{type(error).__name__}: {error}".encode(errors="replace"))
         os._exit(1)
     os.chdir("/")  # the caller's directory may be on a file system that is to be unmounted
+    _stdlib = hold_stdlib(stdlib, hidden)
+    if _stdlib is not None:
+        sys.meta_path.append(_stdlib)
     if ranges:
         _check(control, lib.pc_enter_user_namespace(control), "make a user namespace")
     _check(control, _leave_keyring(), "join a new session keyring")
@@ -306,7 +321,7 @@ def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
         if pid:
             lib.pc_init(pid, -1)
     call.kept += sys.meta_path, sys.path_hooks
-    sys.meta_path, sys.path_hooks, sys.path = [_NoImports], [], []
+    sys.meta_path, sys.path_hooks, sys.path = [HostsOwn(_stdlib)], [], []
     _forget_finders(call)
     failure = ffi.new("struct pc_failure *")
     if lib.pc_join(call.request, failure):
@@ -320,25 +335,6 @@ def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
         _say_setup_failed(error, lib.PC_STAGE_START)
     lib.pc_say_ready_as_visitor()
     _run(call, fn)
-
-
-class _NoImports:
-    """The only finder in an excursion: the container's files are not to be trusted."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
-        import _frozen_importlib as bootstrap
-
-        for finder in (bootstrap.BuiltinImporter, bootstrap.FrozenImporter):
-            spec = finder.find_spec(name, path)
-            if spec is not None:
-                return spec  # type: ignore[return-value]
-        error = ModuleNotFoundError(
-            f"module {name!r} is not loaded, and an excursion imports nothing from the container; "
-            f"import it outside the function, or name it in preload=",
-            name=name,
-        )
-        raise error
 
 
 def _run(call: Call, fn: Callable[[], Any]) -> NoReturn:

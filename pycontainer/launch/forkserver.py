@@ -36,7 +36,7 @@ import builtins, _sitebuiltins
 builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
 builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
 from pycontainer.launch.child import serve
-serve(3, 4, {preload!r}, {rehearsal!r}, {ranges!r})
+serve(3, 4, {preload!r}, {rehearsal!r}, {ranges!r}, {stdlib!r}, {hidden!r})
 """
 
 _ABOVE = 16  # descriptors handed to the helper start here, so that none overwrites another
@@ -174,7 +174,15 @@ def _start(control: socket.socket, preload: tuple[str, ...], ranges: bool) -> in
         package = os.path.dirname(os.path.dirname(os.path.abspath(_package_file)))
         path = [package, os.path.dirname(_cffi_backend.__file__)]
         path += sys.path if preload else []
-        start = _START.format(path=path, preload=preload, rehearsal=_rehearsal(), ranges=ranges)
+        stdlib = os.path.dirname(os.path.abspath(os.__file__))
+        start = _START.format(
+            path=path,
+            preload=preload,
+            rehearsal=_rehearsal(),
+            ranges=ranges,
+            stdlib=stdlib,
+            hidden=_not_of_the_stdlib(stdlib),
+        )
         return os.posix_spawn(
             program,
             [executable, *_options(), "-c", start],
@@ -193,6 +201,20 @@ def _start(control: socket.socket, preload: tuple[str, ...], ranges: bool) -> in
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _not_of_the_stdlib(stdlib: str) -> tuple[str, ...]:
+    """Directories in that of the standard library that belong to others, relative to it."""
+    inside = os.path.realpath(stdlib) + "/"
+    names = {"dist-packages", "site-packages"}
+    names |= {path.removeprefix(inside) for path in map(os.path.realpath, sys.path)}
+    return tuple(
+        sorted(
+            name
+            for name in names - {"", "lib-dynload"}
+            if not name.startswith("/") and os.path.isdir(inside + name)
+        )
+    )
 
 
 def _rehearsal() -> bytes:

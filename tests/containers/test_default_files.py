@@ -28,6 +28,7 @@ from pycontainer import (
     symlink,
     tmpfs,
 )
+from pycontainer._native import lib
 
 DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 
@@ -430,7 +431,8 @@ def test_descriptors_are_0_1_2():
         found = call_with_container([], fn)
     finally:
         os.close(secret)
-    # Beyond these, one socket for the answer.
+    # Beyond these, one socket for the answer, and the standard library.
+    assert found.pop(lib.PC_FD_STDLIB) == "/"
     others = {number: path for number, path in found.items() if number > 2}
     assert len(others) <= 1, others
     assert all(path.startswith("socket:") for path in others.values())

@@ -42,7 +42,7 @@ ALL = 0xFFFFFFFF
 # words of the step that meets it first.
 STEPS = {
     ("clone3",): "clone a process",
-    ("close_range", 0, ALL, 9): "descriptors",
+    ("close_range", 0, ALL, 10): "descriptors",
     ("close_range", 0, ALL, 4): "descriptors",
     ("dup3",): "descriptors",
     ("setresgid",): "become uid",

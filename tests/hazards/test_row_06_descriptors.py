@@ -1,7 +1,8 @@
 """Row 6: a leaked descriptor or working directory (runc CVE-2024-21626).
 
 A descriptor of a directory of the host is a way out by "..", whatever the root is.  Close-on-exec
-does not help where nothing is executed.
+does not help where nothing is executed.  There is one on purpose, of which nothing leads up and
+nothing can be written: the standard library's (row 44).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import socket
 import pytest
 
 from pycontainer import NAMESPACES, call_with_container, container_excursion, start_container
+from pycontainer._native import lib
 
 METHODS = ["forkserver", "fork"]
+STDLIB = lib.PC_FD_STDLIB
 
 
 @pytest.fixture
@@ -39,11 +42,17 @@ def working(victim, monkeypatch):
 
 def ways_out():
     """Descriptors beyond 0, 1, 2 that are more than a socket, and directories reached by any."""
-    found = []
+    found: list[tuple[int, str]] = []
     for fd in range(1000):
         try:
             status = os.fstat(fd)
         except OSError:
+            continue
+        if fd == STDLIB:
+            up = os.stat("..", dir_fd=fd)
+            if (up.st_dev, up.st_ino) != (status.st_dev, status.st_ino):
+                found.append((fd, "leads up"))
+            os.stat("heapq.py", dir_fd=fd)
             continue
         if fd > 2 and (status.st_mode & 0o170000) != 0o140000:
             found.append((fd, oct(status.st_mode)))
@@ -196,5 +205,5 @@ def test_joiner_holds_nothing_of_the_host(held, working, is_root):
                     found.append(os.readlink(f"/proc/{pid}/fd/{fd}").partition(":")[0])
         thread.join()
     assert len(joined) == (1 if is_root else 0)
-    # The call's, the status, and its own for its child to look at.
-    assert sorted(found) == (["anon_inode", "socket", "socket"] if is_root else [])
+    # The standard library, the call's, the status, and its own for its child to look at.
+    assert sorted(found) == (["/", "anon_inode", "socket", "socket"] if is_root else [])

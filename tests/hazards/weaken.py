@@ -37,6 +37,8 @@ RUNNING = "pycontainer/launch/running.py"
 SERVER_C = "pycontainer/_native/server.c"
 SETUP_C = "pycontainer/_native/setup.c"
 START = "pycontainer/launch/start.py"
+STDLIB = "pycontainer/launch/stdlib.py"
+STDLIB_C = "pycontainer/_native/stdlib.c"
 STDIO = "pycontainer/launch/stdio.py"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
 VISIT_C = "pycontainer/_native/visit.c"
@@ -94,8 +96,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "5c": (IDENTITY_C, "if (error != EPERM || !groups_are_fixed())", "if (error != EPERM)"),
     "5d": (
         REQUEST_C,
-        "return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;",
-        "return syscall(SYS_close_range, (unsigned)first, ~0U, 0), 0;",
+        "return pc_close_from((unsigned)first);",
+        "return pc_close_from((unsigned)first), 0;",
     ),
     # The reason for a refusal that is lost on the way.
     "5e": (
@@ -106,15 +108,15 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # Descriptors left open: the caller's own, and those of the set-up.
     "6": (
         CHILD_C,
-        "return syscall(SYS_close_range, (unsigned)PC_FD_KEPT, ~0U, 0) != 0 ? errno : 0;",
+        "return pc_close_from(PC_FD_STDLIB);",
         "return 0;",
         REQUEST_C,
-        "return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;",
+        "return pc_close_from((unsigned)first);",
         "return first < 0;",
     ),
     "6b": (
         REQUEST_C,
-        "return syscall(SYS_close_range, (unsigned)first, ~0U, 0) != 0 ? errno : 0;",
+        "return pc_close_from((unsigned)first);",
         "return first < 0;",
     ),
     "6c": (
@@ -389,9 +391,33 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # Nothing of the helper's is closed in its children.
     "43": (
         CHILD_C,
-        "return syscall(SYS_close_range, (unsigned)PC_FD_KEPT, ~0U, 0) != 0 ? errno : 0;",
+        "return pc_close_from(PC_FD_STDLIB);",
         "return 0;",
     ),
+    # The mount of the standard library as open_tree(2) returns it.
+    "44": (
+        STDLIB_C,
+        'openat(tree, ".", O_PATH | O_DIRECTORY | O_CLOEXEC)',
+        "fcntl(tree, F_DUPFD_CLOEXEC, PC_FD_KEPT)",
+        STDLIB_C,
+        "sizeof(attributes)) == 0 || errno != EINVAL)) {",
+        "sizeof(attributes)) == 0 && false)) {",
+    ),
+    "44b": (STDLIB_C, "MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | ", "MOUNT_ATTR_NOSUID | "),
+    "44c": (STDLIB_C, " | MOUNT_ATTR_NOSYMFOLLOW,", ","),
+    "44d": (
+        STDLIB_C,
+        "if (*library->hidden && (error = hide(library)) != 0)",
+        "if (false && hide)",
+    ),
+    "44e": (
+        REQUEST_C,
+        "if (!has_walls())",
+        "if (false && has_walls())",
+    ),
+    "44f": (STDLIB, "if _identity(STDLIB) != self._identity:", "if False:"),
+    "44g": (STDLIB_C, "PC_FD_STDLIB, O_CLOEXEC) < 0)", "PC_FD_STDLIB, 0) < 0)"),
+    "44h": (CHILD_C, "    pc_drop_stdlib();\n", ""),
 }
 
 # Those that only root's tests, or only an ordinary user's, can see.
