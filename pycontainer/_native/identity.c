@@ -63,18 +63,20 @@ static bool groups_are_fixed(void)
     return length >= 4 && strncmp(word, "deny", 4) == 0;
 }
 
-/* Takes ids and keeps the capabilities.  Whoever leaves id 0 of a user namespace loses them all, or
+/* Takes ids and, if *kept*, keeps the capabilities.  Whoever leaves id 0 of a user namespace loses them all, or
    with this flag the effective ones alone (capabilities(7), "Effect of user ID changes"). */
-int pc_take_ids(uint32_t uid, uint32_t gid)
+int pc_take_ids(uint32_t uid, uint32_t gid, bool kept)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct __user_cap_data_struct data[2];
 
-    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
+    if (kept && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
         return errno;
     /* Raw: glibc's wrappers signal every thread it knows of, and there is one. */
     if (syscall(SYS_setresgid, gid, gid, gid) != 0 || syscall(SYS_setresuid, uid, uid, uid) != 0)
         return errno;
+    if (!kept)
+        return 0;
     /* Not for what runs later: a function that gives up its id 0 means the capabilities too. */
     if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0)
         return errno;
@@ -88,8 +90,10 @@ int pc_take_ids(uint32_t uid, uint32_t gid)
 }
 
 /* Takes the ids, then becomes dumpable again: a change of ids makes a process non-dumpable
-   (prctl(2), PR_SET_DUMPABLE), and then /proc/self belongs to nobody we are. */
-int pc_become(uint32_t uid, uint32_t gid)
+   (prctl(2), PR_SET_DUMPABLE), and then /proc/self belongs to nobody we are.  The capabilities are
+   kept where they are over a user namespace of our own, which is still to be set up, and are not
+   where they are over the host. */
+int pc_become(uint32_t uid, uint32_t gid, bool own_namespace)
 {
     /* EPERM where setgroups is denied: an ordinary user's groups cannot be dropped. */
     if (syscall(SYS_setgroups, 0, NULL) != 0) {
@@ -97,7 +101,7 @@ int pc_become(uint32_t uid, uint32_t gid)
         if (error != EPERM || !groups_are_fixed())
             return error;
     }
-    int refused = pc_take_ids(uid, gid);
+    int refused = pc_take_ids(uid, gid, own_namespace);
     if (refused)
         return refused;
     return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0 ? errno : 0;
@@ -115,7 +119,7 @@ int pc_enter_user_namespace(int control)
         return errno;
     if (recv(control, word, sizeof(word), 0) <= 0)
         return EPIPE;
-    return pc_become(0, 0);
+    return pc_become(0, 0, true);
 }
 
 /* ---- the lock ---- */

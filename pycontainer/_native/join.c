@@ -88,7 +88,7 @@ int pc_join(const struct pc_request *request, struct pc_failure *failure)
     if (syscall(SYS_setgroups, 0, NULL) != 0 && errno != EPERM)
         return failure->error = errno;
     if (request->join_uid != UINT32_MAX &&
-        (error = pc_take_ids(request->join_uid, request->join_gid)) != 0)
+        (error = pc_take_ids(request->join_uid, request->join_gid, true)) != 0)
         return failure->error = error;
     /* While there are the capabilities for it. */
     failure->stage = PC_STAGE_JOIN_FILTERS;

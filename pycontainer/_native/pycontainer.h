@@ -317,8 +317,8 @@ int pc_run_steps(const struct pc_request *request, uint32_t first, uint32_t last
 
 /* identity.c: each returns 0 or an errno */
 int pc_map_ids(const char *uid_map, const char *gid_map);
-int pc_take_ids(uint32_t uid, uint32_t gid);
-int pc_become(uint32_t uid, uint32_t gid);
+int pc_take_ids(uint32_t uid, uint32_t gid, bool kept);
+int pc_become(uint32_t uid, uint32_t gid, bool own_namespace);
 int pc_lock(const char *uid_map, const char *gid_map, bool mapper);
 int pc_limit_capabilities(uint64_t kept);
 int pc_set_capabilities(const uint64_t sets[5]);
@@ -366,10 +366,12 @@ struct pc_tree {
 void pc_read_tree(pid_t first, struct pc_tree *tree);
 uint64_t pc_read_tree_memory(pid_t first);
 int pc_kill_children_of(pid_t pid, bool (*spared)(pid_t pid));
+pid_t pc_child_in_session(pid_t session);
 
 /* watch.c */
 struct pc_watcher;
 int pc_watch_descriptors(const struct pc_watch *watch);
+void pc_watch_drop(const struct pc_watch *watch, const int *fds);
 struct pc_watcher *pc_watch_begin(const struct pc_watch *watch, const int *fds, pid_t pid,
                                   bool own_pids, uint64_t started);
 int pc_watch_notices(void);

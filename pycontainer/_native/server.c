@@ -116,6 +116,13 @@ static bool report_end(pid_t pid, int status, const struct rusage *usage)
         struct child *child = &server.children[i];
         if (child->pid != pid)
             continue;
+        /* A loader that has threads leaves the supervising to a fork of it, in its session: no
+           container's process is in there. */
+        pid_t heir = child->status < 0 ? pc_child_in_session(pid) : 0;
+        if (heir > 0) {
+            child->pid = heir;
+            return false;
+        }
         struct pc_status end = pc_end_status(status, usage, child->started);
         if (child->watch)
             pc_watch_end(child->watch, &end);
@@ -207,9 +214,11 @@ static int start_child(const struct ordered *ordered, bool received)
         server.signals = server.lifeline[0] = server.lifeline[1] = -1;
         return 0;
     }
-    if (pid < 0)
+    if (pid < 0) {
         tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = -pid}, -1);
-    else if (order->flags & PC_ORDER_LOADER) {
+        if (ordered->watched && !(order->flags & PC_ORDER_LOADER))
+            pc_watch_drop(&ordered->watch, ordered->watch_fds);
+    } else if (order->flags & PC_ORDER_LOADER) {
         close(pidfd); /* the loader supervises its container and reports by itself */
         (void)add_child((struct child){.pid = pid, .status = -1, .own_pids = true});
     } else
@@ -366,6 +375,8 @@ static int serve_order(int control)
     if (length <= 0)
         return -1;
     int error = pc_raise_fds(fds, count);
+    if (error && count > PC_FD_STATUS)
+        tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = error}, -1);
     if (!error && length == sizeof(message.order) && message.order.flags == PC_ORDER_SWEEP) {
         message.order.uid_map[sizeof(message.order.uid_map) - 1] = 0;
         pc_sweep_later(message.order.uid_map, fds, count);

@@ -46,20 +46,26 @@ static ssize_t read_text(const char *name, char *text, size_t size)
     return length;
 }
 
-/* The children of one thread (proc_tid_children(5)). */
+/* The children of one thread (proc_tid_children(5)), however many: those that a cut would leave out
+   would be neither counted nor killed. */
 static void add_children_of(struct pids *pids, pid_t pid, pid_t thread)
 {
-    char name[64], text[1 << 14];
+    char name[64], text[4096];
+    size_t kept = 0; /* of a number that is cut off */
+    ssize_t length;
 
     snprintf(name, sizeof(name), "%d/task/%d/children", (int)pid, (int)thread);
-    if (read_text(name, text, sizeof(text)) <= 0)
-        return;
-    for (char *rest = text, *end; *rest; rest = end + 1) {
-        long child = strtol(rest, &end, 10);
-        if (end == rest || *end != ' ') /* one that is cut off */
-            break;
-        add_pid(pids, (pid_t)child);
+    int fd = openat(pc_proc, name, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (length = read(fd, text + kept, sizeof(text) - 1 - kept)) > 0) {
+        char *rest = text, *end;
+        text[kept + (size_t)length] = 0;
+        for (long child; (child = strtol(rest, &end, 10)) > 0 && *end == ' '; rest = end + 1)
+            add_pid(pids, (pid_t)child);
+        kept = strlen(rest);
+        memmove(text, rest, kept);
     }
+    if (fd >= 0)
+        close(fd);
 }
 
 static void add_children(struct pids *pids, pid_t pid, long threads)
@@ -173,4 +179,18 @@ int pc_kill_children_of(pid_t pid, bool (*spared)(pid_t pid))
         }
     free(pids.all);
     return count;
+}
+
+/* A child of ours that is in a session, or 0. */
+pid_t pc_child_in_session(pid_t session)
+{
+    struct pids pids = {NULL, 0, 0};
+    pid_t found = 0;
+
+    add_children_of(&pids, getpid(), getpid());
+    for (size_t i = 0; i < pids.count && !found; i++)
+        if (getsid(pids.all[i]) == session)
+            found = pids.all[i];
+    free(pids.all);
+    return found;
 }

@@ -67,6 +67,13 @@ int pc_watch_descriptors(const struct pc_watch *watch)
     return count;
 }
 
+/* Closes the descriptors of a watch that is not to be. */
+void pc_watch_drop(const struct pc_watch *watch, const int *fds)
+{
+    for (int i = pc_watch_descriptors(watch) - 1; i >= 0; i--)
+        close(fds[i]);
+}
+
 static int listen_to(struct pc_watcher *watcher, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = watcher};
@@ -77,15 +84,18 @@ static int listen_to(struct pc_watcher *watcher, int fd)
 }
 
 /* Watches the process *pid*, started at the moment *started*; takes over the descriptors of the
-   watch.  NULL with errno when it cannot. */
+   watch.  NULL with errno when it cannot: then they are closed. */
 struct pc_watcher *pc_watch_begin(const struct pc_watch *watch, const int *fds, pid_t pid,
                                   bool own_pids, uint64_t started)
 {
     struct pc_watcher *watcher = calloc(1, sizeof(*watcher));
     int error = 0;
 
-    if (!watcher)
+    if (!watcher) {
+        pc_watch_drop(watch, fds);
+        errno = ENOMEM;
         return NULL;
+    }
     *watcher = (struct pc_watcher){
         .next = watchers, .pid = pid, .own_pids = own_pids, .started = started, .bounds = *watch};
     watcher->bounds.name[sizeof(watcher->bounds.name) - 1] = 0;

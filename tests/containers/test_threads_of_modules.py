@@ -92,3 +92,25 @@ def test_preload_that_starts_a_thread(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ContainerError, match="'starts_a_thread' started a thread"):
         call_with_container([], os.getpid, preload=["starts_a_thread"])
+
+
+def test_others_end_meanwhile(tmp_path):
+    """Its supervisor is a fork of the process that the helper cloned, and nobody's leftover."""
+    read, write = os.pipe()
+
+    def fn():
+        total = numpy.ones(3).sum()
+        os.write(1, b"x")
+        os.read(0, 1)
+        return float(total)
+
+    with open(tmp_path / "heard", "wb") as heard, start_container([]) as box:
+        running: Any = start_container([], fn, stdin=read, stdout=heard)
+        with running:
+            for _ in range(3):
+                assert container_excursion(box, lambda: 1) == 1
+                assert call_with_container([], os.getpid, child_is_pid1=False) > 1
+            os.write(write, b"x")
+            assert running.result(timeout=20) == 3.0
+    os.close(read)
+    os.close(write)
