@@ -78,8 +78,11 @@ def test_conditions_of_a_filter_of_ones_own(say):
         "ioctl": {SyscallArgument(1, "==", 0x5412): errno.EXDEV},
         "personality": {SyscallArgument(0, "!=", 0): errno.EXDEV},
     }
-    ways = ("fchmod_setuid", "fchmod_high", "tiocsti_high", "tiocsti_highest")
-    ways += ("no_randomisation_high",)
+    ways = [
+        *("fchmod_setuid", "fchmod_high"),
+        *("tiocsti_high", "tiocsti_highest"),
+        "no_randomisation_high",
+    ]
     assert say(Container(seccomp=SeccompFilter("allow", rules)), *ways) == dict.fromkeys(
         ways, "EXDEV"
     )
