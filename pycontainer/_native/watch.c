@@ -16,6 +16,9 @@
 enum {
     MILLISECOND = 1000000,       /* nanoseconds */
     SAMPLE = 10 * MILLISECOND,   /* between looks at the memory of a tree */
+    /* Between looks at its processor time: what comes and goes between two is not seen, where
+       nobody waits for it. */
+    GLANCE = 20 * MILLISECOND,
     SHORTEST = 2 * MILLISECOND,  /* between looks at the processor time */
     LONGEST = 1000 * MILLISECOND,
     AGAIN = 100 * MILLISECOND,   /* until what has been killed is killed once more */
@@ -242,7 +245,8 @@ static void look_at(struct pc_watcher *watcher)
         else if (used < bounds->cpu_ns) {
             /* No sooner than with all processors at work on it. */
             uint64_t left = (bounds->cpu_ns - used) / (uint64_t)(processors > 0 ? processors : 1);
-            left = left < SHORTEST ? SHORTEST : left > LONGEST ? LONGEST : left;
+            const uint64_t longest = tree ? GLANCE : LONGEST;
+            left = left < SHORTEST ? SHORTEST : left > longest ? longest : left;
             wait = left < wait ? left : wait;
         }
     }

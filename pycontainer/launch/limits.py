@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Hold", "Watch", "hold"]
 
-_SLACK = 64 << 20
-"""Bytes beside a memory limit that is looked at: what a process may map above it, since reserving
-is not using; and at least so much is needed to start Python."""
+_RESERVED = 2 << 30
+"""Bytes that a process may map beyond twice a memory limit that is looked at.  To reserve is not to
+use, and what it uses beyond the limit should meet that, not this: an allocation that fails looks
+different from inside."""
 
 
 class Watch:
@@ -270,8 +271,7 @@ def _adjusted(plan: Plan, sampled: int, processes: int | None, below_init: bool)
         old = resource_step("nproc", processes)
         steps[steps.index(old, start)] = resource_step("nproc", processes + 1)
     if sampled:
-        # Twice of it may be mapped: what is mapped need not be used.  What is used is looked at.
-        steps.insert(start, resource_step("data", 2 * sampled + _SLACK))
+        steps.insert(start, resource_step("data", 2 * sampled + _RESERVED))
     return evolve(plan, steps=tuple(steps))
 
 

@@ -21,6 +21,7 @@ class Output:
     def __init__(self, running: Running[Any], input: Any, most: int | None = None) -> None:
         self._running = running
         self._most = most  # bytes of stdout and stderr together
+        self._amount = 0  # of them, so far
         if input is not None and running.text is not None:
             sent: Any = running.text.encode(input)
         else:
@@ -70,8 +71,9 @@ class Output:
         self.files[fd] = (select.POLLIN, read)
 
     def _keep(self, name: str, data: bytes) -> None:
-        left = len(data) if self._most is None else self._most - self._amount()
+        left = len(data) if self._most is None else self._most - self._amount
         self._read[name].append(data[:left])
+        self._amount += min(len(data), left)
         if len(data) > left:
             self._running.overflow()
 
@@ -97,15 +99,12 @@ class Output:
         for fd, (events, act) in list(self.files.items()):
             if events == select.POLLIN:
                 # A pipe's worth at most: a process that lives on may go on writing.
-                most = self._amount() + _room(fd)
+                most = self._amount + _room(fd)
                 before = -1
-                while fd in self.files and before != self._amount() < most:
-                    before = self._amount()
+                while fd in self.files and before != self._amount < most:
+                    before = self._amount
                     act()
             self.files.pop(fd, None)
-
-    def _amount(self) -> int:
-        return sum(map(len, self._read.values()))
 
     def text(self, name: str) -> bytes | None:
         pieces: Iterable[bytes] | None = self._read.get(name)

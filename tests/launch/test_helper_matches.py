@@ -60,7 +60,7 @@ def test_nothing(changed):
     assert changed("pass") == (None, False)
 
 
-@pytest.mark.parametrize("name", ["NOFILE", "CORE", "STACK"])
+@pytest.mark.parametrize("name", ["NOFILE", "FSIZE", "STACK"])
 def test_soft_limit(changed, name):
     value, replaced = changed(
         f"hard = resource.getrlimit(resource.RLIMIT_{name})[1]\n"
