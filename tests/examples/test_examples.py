@@ -20,6 +20,13 @@ SAYS = {
     "plugin.py": ["Score(name='ada', points=6.0)", "refused: result[0] is a __main__.Score"],
     "populate.py": ["greeting = hello; Read-only file system"],
     "python_inside.py": ["a holds b; process 2"],
+    "sandbox.py": [
+        "read the host's files: ENOENT",
+        "leave a set-id program: EPERM",
+        "work in /tmp: yes",
+        "unshare failed: Operation not permitted",
+        "the shell forked: SECCOMP",
+    ],
     "scratch_copy.py": [
         "inside:  ['DONE', 'main.c']",
         "outside: ['a.log', 'b.log', 'main.c']",

@@ -91,8 +91,9 @@ def test_a_function(terminal):
         import fcntl
         import termios
 
-        os.setsid() if os.getpid() != os.getsid(0) else None
-        said = []
+        if os.getpid() != os.getsid(0):
+            os.setsid()
+        said: list[int | None] = []
         for request in (termios.TIOCSCTTY, termios.TIOCSTI, 0x541C):
             try:
                 fcntl.ioctl(0, request, b"x")
