@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from attrs import evolve, field, frozen
 
@@ -25,11 +25,13 @@ from .checks import (
     refuse,
     text_of,
 )
-from .filters import SeccompFilter
-from .limits import Limits
 from .mounts import Mount
 from .namespaces import NAMESPACES, check_namespaces, namespace_names
 from .part import Part
+
+if TYPE_CHECKING:  # few containers have some, and a command line pays for every class
+    from .filters import SeccompFilter
+    from .limits import Limits
 
 __all__ = ["Container", "ContainerOptions", "Environment", "extend", "to_container"]
 
@@ -173,10 +175,8 @@ class Container:
         if self.child_is_pid1 is not None:
             check_flag(problems, "child_is_pid1", self.child_is_pid1)
         check_capabilities(problems, self.capabilities)
-        for name, kind in (("seccomp", SeccompFilter), ("limits", Limits)):
-            value: Any = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                problems.append(f"{name} must be a {kind.__name__} or None, not {value!r}")
+        if self.seccomp is not None or self.limits is not None:
+            _check_bounds(problems, self)
         check_arrangement(problems, self.mounts, _namespaces(self), self.rootfs)
         _check_settings(problems, self)
         refuse("container", problems)
@@ -242,6 +242,16 @@ def to_container(mounts: Mounts | Container, options: ContainerOptions) -> Conta
     if isinstance(mounts, Container):
         return extend(mounts, **options) if options else mounts
     return Container(mounts, **options)
+
+
+def _check_bounds(problems: Problems, container: Container) -> None:
+    from .filters import SeccompFilter
+    from .limits import Limits
+
+    for name, kind in (("seccomp", SeccompFilter), ("limits", Limits)):
+        value: Any = getattr(container, name)
+        if value is not None and not isinstance(value, kind):
+            problems.append(f"{name} must be a {kind.__name__} or None, not {value!r}")
 
 
 def _check_root(problems: Problems, container: Container) -> None:

@@ -13,9 +13,7 @@ import itertools
 import os
 import site
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
-from glob import glob
 from typing import TypeAlias
 
 from ..declare.entries import Symlink, symlink
@@ -211,6 +209,8 @@ def _is_crowded(prefix: str) -> bool:
 
 def _library_directories(search_path: tuple[str, ...]) -> Iterator[str]:
     """The standard library, and the site-packages that are on *search_path*."""
+    import sysconfig
+
     paths = sysconfig.get_paths()
     yield paths["stdlib"]
     yield paths["platstdlib"]
@@ -227,6 +227,8 @@ def _configured_loader_directories(conf: str = "/etc/ld.so.conf", depth: int = 4
 
     LD_LIBRARY_PATH does not count, as containers start with an empty environment.
     """
+    from glob import glob
+
     try:
         with open(conf, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()

@@ -6,9 +6,7 @@ import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-from attrs import frozen
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from .._native import lib
 from ..errors import SetupError
@@ -28,8 +26,7 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HEADER = struct.Struct("<4I")
 
 
-@frozen
-class Command:
+class Command(NamedTuple):
     """A command, checked.
 
     Attributes:

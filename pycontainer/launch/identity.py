@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from itertools import accumulate, pairwise
-
-from attrs import frozen
+from typing import NamedTuple
 
 from ..declare.capabilities import CAPABILITIES
 from ..declare.container import Container
@@ -47,8 +46,7 @@ def _text(extents: tuple[Extent, ...]) -> str:
     return "".join("{} {} {}\n".format(*extent) for extent in extents)
 
 
-@frozen
-class Identity:
+class Identity(NamedTuple):
     """The maps of one container, as the kernel reads them.
 
     Attributes:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import IO, Any
-
-from attrs import frozen
+from typing import IO, Any, NamedTuple
 
 __all__ = ["Text"]
 
 
-@frozen
-class Text:
+class Text(NamedTuple):
     """How bytes become text.
 
     Attributes:

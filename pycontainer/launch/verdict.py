@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._native import lib
-from ..declare.limits import Limits
 from .results import ExitStatus, Usage, Verdict
+
+if TYPE_CHECKING:
+    from ..declare.limits import Limits
 
 __all__ = ["verdict_of", "words_of"]
 
@@ -58,25 +60,26 @@ def words_of(
     args: Any, verdict: Verdict, status: ExitStatus, usage: Usage, limits: Limits | None
 ) -> str:
     """How it ended without a value, in a line: the limit, its value, and what was used."""
-    limits = limits or Limits()
     used = usage.user_time + usage.system_time
-    if verdict is Verdict.WALL_TIME:
+    if limits is None:
+        pass  # none of them was met
+    elif verdict is Verdict.WALL_TIME:
         return f"{args} met its limit wall_time={limits.wall_time:g} after {usage.wall_time:.2f} s"
-    if verdict is Verdict.CPU_TIME:
+    elif verdict is Verdict.CPU_TIME:
         return f"{args} met its limit cpu_time={limits.cpu_time:g}: it used {used:.2f} s"
-    if verdict is Verdict.MEMORY:
+    elif verdict is Verdict.MEMORY:
         return (
             f"{args} met its limit memory={limits.memory} ({size(limits.memory or 0)}): "
             f"its peak was {size(usage.max_rss)}"
         )
-    if verdict is Verdict.OUTPUT:
+    elif verdict is Verdict.OUTPUT:
         return f"{args} met its limit output={limits.output}: it wrote more bytes"
     if verdict is Verdict.SECCOMP:
         return f"{args} made a system call that its filter kills for: {status}"
     if verdict is Verdict.CANCELLED:
         return f"{args} was ended by its caller: {status}"
     words = f"{args} ended without a value: {status}"
-    if limits.memory is not None:
+    if limits is not None and limits.memory is not None:
         words += f"; its peak was {size(usage.max_rss)} of memory={limits.memory}"
     return words
 

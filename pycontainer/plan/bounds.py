@@ -6,8 +6,12 @@ launcher's (``launch/limits.py``), which knows the host.
 
 from __future__ import annotations
 
-from ..declare.limits import UNLIMITED, Limits
+from typing import TYPE_CHECKING
+
 from .steps import Op, Step
+
+if TYPE_CHECKING:
+    from ..declare.limits import Limits
 
 __all__ = ["NO_BOUND", "bound_steps", "resource_step"]
 
@@ -51,6 +55,8 @@ def bound_steps(limits: Limits | None) -> list[Step]:
     if limits.file_size is not None:
         steps.append(resource_step("fsize", limits.file_size))
     if limits.stack is not None:
+        from ..declare.limits import UNLIMITED
+
         bound = NO_BOUND if limits.stack == UNLIMITED else int(limits.stack)
         steps.append(resource_step("stack", bound))
     if limits.processes is not None:

@@ -17,14 +17,13 @@ from ..declare.capabilities import ALL, capability_mask
 from ..declare.checks import parents
 from ..declare.container import Container
 from ..declare.entries import Directory, File, Symlink
-from ..declare.filters import SeccompFilter
 from ..declare.mounts import Mount, Overlay
 from .bounds import bound_steps
 from .defaults import TMPFS_SIZE, default_steps
-from .layers import filter_steps, refuses
 from .steps import PHASES, MountAttr, Op, Step, StepFlag
 
 if TYPE_CHECKING:
+    from ..declare.filters import SeccompFilter
     from .pack import Packed
 
 __all__ = ["Plan", "compile", "explain"]
@@ -126,8 +125,13 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
             steps.append(Step(Op.ROOT_READ_ONLY))
         if "user" in names and container.lock_mounts:
             steps.append(Step(Op.LOCK))
-    if "user" in names and refuses(container.seccomp, "unshare"):
-        steps.append(Step(Op.NO_USER_NAMESPACES))
+    filters: list[Step] = []
+    if container.seccomp is not None:
+        from .layers import filter_steps, refuses  # few have one
+
+        filters = filter_steps(container.seccomp)
+        if "user" in names and refuses(container.seccomp, "unshare"):
+            steps.append(Step(Op.NO_USER_NAMESPACES))
     if "user" not in names:
         # Root's own ids: to give them up gives up the capabilities that the steps before need.
         steps.append(Step(Op.BECOME, numbers=(container.guest_uid, container.guest_gid)))
@@ -137,7 +141,6 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
         limited.append(
             Step(Op.LIMIT_CAPABILITIES, numbers=(capability_mask(container.capabilities),))
         )
-    filters = filter_steps(container.seccomp)
     if container.no_new_privs:
         steps += (*limited, Step(Op.NO_NEW_PRIVILEGES))
     elif not filters:
