@@ -16,12 +16,14 @@ _NATIVE = Path("pycontainer/_native")
 _HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
 
 _flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
-_link_flags: list[str] = []
+# Bound when it is loaded: a child that has given up its interpreter (shed.c) finds no symbols.
+_link_flags = ["-Wl,-z,now"]
 if os.environ.get("PYCONTAINER_WERROR"):
     _flags.append("-Werror")
 if os.environ.get("PYCONTAINER_SANITIZE"):
-    _link_flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-    _flags += [*_link_flags, "-g", "-fno-omit-frame-pointer"]
+    _sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    _link_flags += _sanitizers
+    _flags += [*_sanitizers, "-g", "-fno-omit-frame-pointer"]
 
 ffibuilder = FFI()
 ffibuilder.cdef((_HERE / _NATIVE / "cdef.h").read_text())

@@ -176,6 +176,8 @@ static void take_order(const struct pc_order *order, bool received)
         run_idle();
     if (request->flags & PC_REQUEST_COMMAND)
         pc_run_command(request);
+    if (order->flags & PC_ORDER_COMMAND) /* it may have no interpreter any more */
+        fail_start(EBADMSG, PC_FD_CALL);
 }
 
 static bool is_plain(const struct pc_order *order)
@@ -275,6 +277,10 @@ pid_t pc_spawn_spare(const struct pc_order *order, int socket, int lifeline, int
         if (error)
             fail_spare(error, socket);
         PyOS_AfterFork_Child();
+        if (order->flags & PC_ORDER_COMMAND) {
+            pc_shed_interpreter();
+            pc_await_order();
+        }
     } else
         PyOS_AfterFork_Parent();
     PyGILState_Release(gil);

@@ -106,6 +106,7 @@ enum {
     PC_ORDER_JOIN = 4,        /* an excursion: a plain child that joins the target's namespaces */
     PC_ORDER_SWEEP = 8, /* no child: cgroups whose names begin with uid_map, in the directories that
                            come along, are to be removed when the caller has gone */
+    PC_ORDER_COMMAND = 16, /* its request has PC_REQUEST_COMMAND: no Python will run */
 };
 
 struct pc_order {
@@ -426,6 +427,9 @@ struct pc_target {
 };
 int pc_namespace_numbers(int directory, uint64_t numbers[PC_NAMESPACES]);
 int pc_look_at(int pid, struct pc_target *target);
+
+/* shed.c */
+void pc_shed_interpreter(void);
 
 /* command.c */
 void pc_run_command(const struct pc_request *request) __attribute__((noreturn));

@@ -71,9 +71,10 @@ struct ordered {
 static struct pc_watch loaders_watch;
 static bool loader_watches;
 
-/* ---- spares: a container's and an excursion's process, cloned before they are ordered ---- */
+/* ---- spares: processes for containers and for excursions, cloned before they are ordered; each
+   for a function or for a command ---- */
 
-enum { CONTAINER, JOIN, SPARES };
+enum { JOINS = 1, COMMANDS = 2, SPARES = 4 };
 enum { HURRY = 3000000 };       /* nanoseconds */
 enum { SPARE_LIFE = 10000000 }; /* microseconds without an order */
 
@@ -86,7 +87,8 @@ static struct spare {
 
 static struct spare *spare_for(const struct pc_order *order)
 {
-    return &spares[order->flags & PC_ORDER_JOIN ? JOIN : CONTAINER];
+    return &spares[(order->flags & PC_ORDER_JOIN ? JOINS : 0) |
+                   (order->flags & PC_ORDER_COMMAND ? COMMANDS : 0)];
 }
 
 static void forget_spare(struct spare *spare)
@@ -268,30 +270,49 @@ static void want_spare(const struct pc_order *order)
     spare->wanted = true;
 }
 
-static bool any_wanted(void)
+/* One that is wanted, an excursion's first, or NULL. */
+static struct spare *wanted_spare(void)
 {
-    return spares[CONTAINER].wanted || spares[JOIN].wanted;
+    static const int places[SPARES] = {JOINS, JOINS | COMMANDS, 0, COMMANDS};
+
+    for (int i = 0; i < SPARES; i++)
+        if (spares[places[i]].wanted)
+            return &spares[places[i]];
+    return NULL;
+}
+
+static bool any_waits(void)
+{
+    for (int i = 0; i < SPARES; i++)
+        if (spares[i].pid > 0)
+            return true;
+    return false;
 }
 
 /* How long to wait for something else to do, in microseconds, before a spare is made; -1: for ever.
    What was just ordered comes first.  A clone of all namespaces holds locks of the kernel that a
    container needs for its mounts, and whatever runs here takes a processor from an excursion,
    which is over in less than a millisecond.  But where one excursion follows another, the next
-   would find no spare: there it is made as soon as the ordered one can run elsewhere. */
+   would find no spare: there it is made as soon as the ordered one can run elsewhere.  A container
+   needs those locks again when it ends, which for a short program is after 1.5 ms. */
 static long patience(void)
 {
-    if (any_wanted()) {
+    const struct spare *spare = wanted_spare();
+
+    if (spare) {
         if (server.count == 0)
             return 0;
-        return spares[JOIN].wanted && server.hurried ? 100 : 1000;
+        if (spare->order.flags & PC_ORDER_JOIN)
+            return server.hurried ? 100 : 1000;
+        return 3000;
     }
-    return spares[CONTAINER].pid > 0 || spares[JOIN].pid > 0 ? SPARE_LIFE : -1;
+    return any_waits() ? SPARE_LIFE : -1;
 }
 
 /* Makes one spare that is wanted.  0: in it. */
 static int make_spare(void)
 {
-    struct spare *spare = spares[JOIN].wanted ? &spares[JOIN] : &spares[CONTAINER];
+    struct spare *spare = wanted_spare();
     int sockets[2];
 
     spare->wanted = false;
@@ -444,7 +465,7 @@ int pc_serve(int control, int caller)
         }
         if (ready > 0 || watch_first)
             ; /* a spare is made only with nothing else to do */
-        else if (any_wanted()) {
+        else if (wanted_spare()) {
             if (make_spare() == 0)
                 return PC_SERVED_SPARE;
         } else

@@ -7,16 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from attrs import frozen
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .._native import lib
 from ..declare.container import Container
-from ..declare.filters import SeccompFilter
 from ..errors import ContainerExitError, ContainerTimeoutError, HelperError, SetupError
 from ..plan.compile import Plan, compile
-from ..plan.layers import filter_steps
 from ..plan.pack import pack
 from ..plan.steps import MountAttr, Op, Step
 from .codec.allow import check_allow
@@ -32,6 +28,7 @@ from .stdio import Stdio, occupy_standard_streams
 from .words import clone_failure, load_error, setup_failure
 
 if TYPE_CHECKING:
+    from ..declare.filters import SeccompFilter
     from .limits import Hold
 
 __all__ = ["MAX_RESULT", "CallOptions", "start", "start_join"]
@@ -40,8 +37,7 @@ MAX_RESULT = 256 << 20
 """The most bytes that a result may have, unless ``max_result=`` says otherwise."""
 
 
-@frozen
-class CallOptions:
+class CallOptions(NamedTuple):
     """The options of a call that are not the container's, checked.
 
     Raises:
@@ -193,6 +189,8 @@ def start(
         lock_mapper=identity.by_parent,
     )
     order_flags = lib.PC_ORDER_PARENT_MAPS if identity.by_parent else 0
+    if command is not None and not fork:
+        order_flags |= lib.PC_ORDER_COMMAND
     namespaces = namespace_bits(container.namespaces)
 
     def begin(loader: int, streams: Stdio) -> Exchange:
@@ -257,6 +255,11 @@ def start_join(
         seccomp: a filter that the target has.
     """
     program = _program_of(seccomp)
+    filters: list[Step] = []
+    if seccomp is not None:
+        from ..plan.layers import filter_steps
+
+        filters = filter_steps(seccomp)
     flags = lib.PC_REQUEST_JOIN_OWNER if owner else 0
     chunks: list[Any]
     if command is not None:
@@ -274,13 +277,13 @@ def start_join(
     server = forkserver(options.preload)
     request, total = pack_request(
         flags,
-        pack(Plan(tuple(filter_steps(seccomp)), 0, 0), program=program),
+        pack(Plan(tuple(filters), 0, 0), program=program),
         0,
         0,
         chunks,
         join=join,
     )
-    order = pack_order(lib.PC_ORDER_JOIN, 0)
+    order = pack_order(lib.PC_ORDER_JOIN | (lib.PC_ORDER_COMMAND if command else 0), 0)
 
     def begin(loader: int, streams: Stdio) -> Exchange:
         return Dispatch(order, request, total, streams, (), None, target).by_server(server)

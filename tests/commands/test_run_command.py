@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from pycontainer import (
     run_command,
 )
 
-HOST = [host_system()]
+HOST: Any = [host_system()]
 
 
 def sh(script, **options):
@@ -47,7 +48,7 @@ def test_a_string_is_not_split():
     with pytest.raises(TypeError, match="sequence of arguments"):
         run_command(HOST, "ls -l")
     with pytest.raises(TypeError, match="sequence of arguments"):
-        run_command(HOST, Path("/bin/ls"))
+        run_command(HOST, Path("/bin/ls"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("argv", [[], [""], ["a\0b"], ["true", b"\0"]])
@@ -58,7 +59,7 @@ def test_bad_arguments(argv):
 
 def test_an_argument_that_is_no_text():
     with pytest.raises(TypeError, match="1"):
-        run_command(HOST, ["true", 1])
+        run_command(HOST, ["true", 1])  # type: ignore[list-item]
 
 
 def test_bad_fields_of_the_container():
@@ -239,6 +240,7 @@ def test_check():
     assert isinstance(error, subprocess.CalledProcessError)
     assert (error.returncode, error.cmd[0]) == (3, "sh")
     assert (error.output, error.stderr) == (b"out\n", b"why\n")
+    assert error.completed is not None
     assert error.completed.verdict is Verdict.EXIT
 
 
@@ -338,6 +340,7 @@ except KeyboardInterrupt:
     import signal
 
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout is not None
         assert one.stdout.readline() == "go\n"
         assert one.stdout.readline() == "up\n"
         one.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from pycontainer import (
     start_command,
 )
 
-HOST = [host_system()]
+HOST: Any = [host_system()]
 
 DAEMONISE = """
 #define _GNU_SOURCE
@@ -104,6 +105,7 @@ def test_kill_ends_all(compiled, options):
     with start_command(
         [*HOST, bind(program, "/program")], ["/program", "stay"], stdout=PIPE, **options
     ) as running:
+        assert running.stdout is not None
         assert running.stdout.readline() == b"daemon\n"
         assert len(processes_of(program)) == 2
         running.terminate()  # ignored

@@ -1,0 +1,88 @@
+/* Giving up an interpreter's memory, in a process that will never run Python again.
+
+   The spare that waits for a command is a copy of the helper.  The kernel would take its thousand
+   pages apart when the program has ended, while the caller waits: a tenth of the whole call. */
+#include "pycontainer.h"
+
+#include <fcntl.h>
+#include <locale.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+
+/* The end of this library's own data, as the linker has it. */
+extern char _end[] __attribute__((visibility("hidden")));
+
+struct mapping {
+    uintptr_t start, end;
+    const char *mode, *name;
+};
+
+/* The heap, the arenas of small objects, and the interpreter's own data: types, modules.  What C
+   library and loader keep for themselves stays; nothing here is bound lazily (-z now) and nothing
+   allocates.  exe: the name of the program that runs. */
+static void shed(const struct mapping *mapping, const char *exe)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), own = (uintptr_t)_end;
+    const uintptr_t thread = (uintptr_t)pthread_self();
+    uintptr_t start = mapping->start, end = mapping->end;
+    const char *base = strrchr(mapping->name, '/');
+
+    if (strncmp(mapping->mode, "rw-p", 4) != 0 || (thread >= start && thread < end))
+        return;
+    if (mapping->name[0] == 0 && own >= start && own < end)
+        start = (own + page - 1) & -page; /* the arenas lie behind our own data */
+    else if (base && (strcmp(mapping->name, exe) == 0 || strncmp(base, "/libpython", 10) == 0))
+        end -= page; /* the last may hold what the C library keeps there: environ (ld(1), "-z copyreloc") */
+    else if (strcmp(mapping->name, "[heap]") != 0)
+        return;
+    if (start < end)
+        (void)madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
+void pc_shed_interpreter(void)
+{
+    static char text[1 << 15], exe[1024];
+    size_t length = 0;
+    ssize_t more = 0;
+    int fd = openat(pc_proc, "self/maps", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    while (length < sizeof(text) - 1 && (more = read(fd, text + length, sizeof(text) - 1 - length)) > 0)
+        length += (size_t)more;
+    close(fd);
+    text[length] = 0;
+    more = readlinkat(pc_proc, "self/exe", exe, sizeof(exe) - 1);
+    exe[more > 0 ? more : 0] = 0;
+    setlocale(LC_ALL, "C"); /* another's tables lie on the heap */
+    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+        struct mapping mapping;
+        char *rest = line;
+        int words = 0;
+        *end = 0;
+        mapping.start = strtoull(rest, &rest, 16);
+        mapping.end = strtoull(rest + 1, &rest, 16);
+        mapping.mode = rest + 1;
+        while (*rest && words < 4) { /* offset, device, inode */
+            rest += strspn(rest, " ");
+            rest += strcspn(rest, " ");
+            words++;
+        }
+        mapping.name = rest + strspn(rest, " ");
+        shed(&mapping, exe);
+    }
+}
+
+#else
+
+void pc_shed_interpreter(void)
+{
+}
+
+#endif
