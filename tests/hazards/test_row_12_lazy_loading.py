@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import encodings
+import importlib.machinery
 import os
 import shutil
 import socket
@@ -20,7 +21,14 @@ from pathlib import Path
 
 import pytest
 
-from pycontainer import call_with_container, container_excursion, start_container
+from pycontainer import (
+    NAMESPACES,
+    bind,
+    call_with_container,
+    container_excursion,
+    start_container,
+)
+from pycontainer._native import lib
 
 PLANTED = """
 import builtins
@@ -240,6 +248,26 @@ def test_shared_library_with_needs(hostile):
     kind, _ = visit(hostile, fn)
     assert kind in ("ModuleNotFoundError", "value")  # built in, or with libffi in it
     assert planted(hostile) == []
+
+
+def test_shared_library_by_a_proc_that_lies(libraries, tmp_path):
+    """Where the container's /proc says that the standard library is, there are traps."""
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    stdlib = Path(encodings.__file__).parents[1]
+    there = stdlib / "lib-dynload" / f"_lsprof{suffix}"
+    (tmp_path / there.name).write_bytes(libraries["libnss_evil.so.2"])
+    place = f"/proc/self/fd/{lib.PC_FD_STDLIB}"
+    mounts = [bind(stdlib, place), bind(tmp_path, f"{place}/lib-dynload")]
+
+    def fn():
+        import _lsprof
+
+        return hasattr(_lsprof, "Profiler"), os.path.exists("/tmp/planted")
+
+    with start_container(mounts, namespaces=NAMESPACES - {"pid"}) as running:
+        assert visit(running, fn) == ("value", "(True, False)")
+        listing = container_excursion(running, lambda: os.listdir(f"{place}/lib-dynload"))
+    assert listing == [there.name]
 
 
 @pytest.mark.parametrize("module", ["evil", "encodings.planted"])

@@ -210,7 +210,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # Imports and name services with the container's eyes.
     "12": (
         CHILD,
-        "    sys.meta_path, sys.path_hooks, sys.path = [_NoImports], [], []\n",
+        "    sys.meta_path, sys.path_hooks, sys.path = [HostsOwn(_stdlib)], [], []\n",
         "",
     ),
     "12b": (SERVER_C, "            pc_load_name_services();", "            "),
@@ -218,6 +218,16 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         JOIN_C,
         "        (void)__nss_configure_lookup(databases[i], services);",
         "        (void)services;",
+    ),
+    "12d": (
+        STDLIB,
+        "if file is not None and not (self.strict and _needs_more(_read(file))):",
+        "if file is not None:",
+    ),
+    "12e": (
+        STDLIB,
+        'return not self.strict and _identity(f"/proc/self/fd/{STDLIB}") == self._identity',
+        "return True",
     ),
     # What the container says that it may not say: a pickle, a memfd that it can still change, a
     # failure after the start.
