@@ -174,11 +174,19 @@ def programs(bench: Bench, small: Instrument) -> Iterator[Subject]:
     group = "a program in a fresh container"
     bundle, true = bench.scratch / "bundle", bench.true
     yield Subject(group, "floor: exec", lambda: bench.floor.ask("exec"))
+    goals = (Against("floor: exec", 1.5), Against("bwrap, the same mounts", 1.0))
+    yield Subject(group, "run_command", asked(small, "command", str(true), {}), against=goals)
     yield Subject(
         group,
-        "run_command",
-        asked(small, "command", str(true)),
-        against=(Against("floor: exec", 1.5), Against("bwrap, the same mounts", 1.0)),
+        "run_command, child_is_pid1=True",
+        asked(small, "command", str(true), {"child_is_pid1": True}),
+        against=goals,
+    )
+    yield Subject(
+        group,
+        "run_command, caller holds 1 GiB",
+        held(bench, GIB, "command", str(true), {}),
+        against=(*goals, Against("run_command", 1.1)),
     )
     against = (Against("floor: exec"),)
     for name, argv, every in (

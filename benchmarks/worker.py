@@ -63,11 +63,11 @@ def declare_and_call_binds(directory: str, count: int) -> int:
     return timed(lambda: call_with_container(declare(directory, count), lambda: None))
 
 
-def command(program: str) -> int:
+def command(program: str, options: dict[str, Any]) -> int:
     from pycontainer import bind, run_command
 
     mounts = [bind(program, "/true")]
-    return timed(lambda: run_command(mounts, ["/true"], check=True))
+    return timed(lambda: run_command(mounts, ["/true"], check=True, **options))
 
 
 def excursion(pid: int) -> int:
