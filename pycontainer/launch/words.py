@@ -172,6 +172,11 @@ def import_note(error: BaseException) -> None:
             "the container has no such module: add host_python() to its mounts, import it outside "
             "the function, or name it in preload="
         )
+    elif isinstance(error, ImportError) and "cannot open shared object file" in str(error):
+        error.add_note(  # in dlopen(3)'s words
+            "the module needs a shared library that the container does not have: add host_python() "
+            "to its mounts, import it outside the function, or name it in preload="
+        )
     elif isinstance(error, LookupError) and str(error).startswith("unknown encoding: "):
         error.add_note(
             "an encoding is a module of Python's that is loaded when it is first used: add "
