@@ -249,7 +249,9 @@ __attribute__((noreturn)) static void run_below_init(void)
     /* A copy of the caller's process executes the caller's own interpreter, on the mount that the
        host has of it: /proc/1/exe must not lead there.  A helper's is a read-only clone.  The
        program's process is as ever once it has been executed. */
-    if (pc_current_request()->flags & PC_REQUEST_HIDE_INIT)
+    const bool hidden = pc_current_request()->flags & PC_REQUEST_HIDE_INIT;
+    const bool filtered = !joins && pc_has_filter();
+    if (hidden || filtered)
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     pid_t pid = clone(start_program, stack + sizeof(stack),
                       CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
@@ -262,6 +264,11 @@ __attribute__((noreturn)) static void run_below_init(void)
             ;
         pc_exit_as(status, PC_FD_CALL);
     }
+    /* Out of the program's reach until it is bound as well; then visitors must be able to join. */
+    if (filtered && pc_limit_init() != 0)
+        _exit(125);
+    if (filtered && !hidden)
+        prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     /* The process that the caller knows is this one; a visitor's signals are for the visitor. */
     pc_say_with(PC_SAY_READY, NULL, 0, joins ? pidfd : -1);
     close(pidfd);
@@ -291,6 +298,7 @@ void pc_run_command(const struct pc_request *request)
 {
     if (!read_command(request))
         fail(EBADMSG, PC_STAGE_REQUEST);
+    pc_shed_interpreter();
     if (pc_is_join()) {
         struct pc_failure failure = {.step = -1};
         if (pc_join(request, &failure) != 0) {

@@ -1,7 +1,9 @@
 /* Giving up an interpreter's memory, in a process that will never run Python again.
 
-   The spare that waits for a command is a copy of the helper.  The kernel would take its thousand
-   pages apart when the program has ended, while the caller waits: a tenth of the whole call. */
+   An init is a copy of the helper.  The kernel would take its thousand pages apart when the program
+   has ended, while the caller waits: a tenth of the whole call.  And what the program may look at,
+   in /proc/1, should tell it nothing: the arguments that the helper was started with say where the
+   caller's modules lie and how the caller was called. */
 #include "pycontainer.h"
 
 #include <fcntl.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
@@ -45,19 +48,56 @@ static void shed(const struct mapping *mapping, const char *exe)
         (void)madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
-void pc_shed_interpreter(void)
+static char text[1 << 15];
+
+static void read_own(const char *name)
 {
-    static char text[1 << 15], exe[1024];
     size_t length = 0;
     ssize_t more = 0;
-    int fd = openat(pc_proc, "self/maps", O_RDONLY | O_CLOEXEC);
+    int fd = openat(pc_proc, name, O_RDONLY | O_CLOEXEC);
 
-    if (fd < 0)
-        return;
-    while (length < sizeof(text) - 1 && (more = read(fd, text + length, sizeof(text) - 1 - length)) > 0)
+    while (fd >= 0 && length < sizeof(text) - 1 &&
+           (more = read(fd, text + length, sizeof(text) - 1 - length)) > 0)
         length += (size_t)more;
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     text[length] = 0;
+}
+
+/* What /proc/PID/cmdline and environ show: arg_start to env_end of proc_pid_stat(5), each 0 for
+   whom it does not concern. */
+static void hide_arguments(void)
+{
+    static const char title[] = "container-init"; /* comm holds 15 (proc_pid_comm(5)) */
+    unsigned long long places[4] = {0};
+
+    read_own("self/stat");
+    char *rest = strrchr(text, ')');
+    for (int field = 3; rest && field <= 51; field++) {
+        rest = strchr(rest + 1, ' ');
+        if (rest && field >= 48)
+            places[field - 48] = strtoull(rest, NULL, 10);
+    }
+    for (int i = 0; i < 4; i += 2)
+        if (places[i] && places[i] < places[i + 1])
+            memset((void *)(uintptr_t)places[i], 0, (size_t)(places[i + 1] - places[i]));
+    if (places[0] && places[1] - places[0] > sizeof(title))
+        memcpy((void *)(uintptr_t)places[0], title, sizeof(title));
+    prctl(PR_SET_NAME, title, 0, 0, 0);
+}
+
+/* Once; needs the host's /proc. */
+void pc_shed_interpreter(void)
+{
+    static char exe[1024];
+    static bool done;
+    ssize_t more;
+
+    if (done)
+        return;
+    done = true;
+    hide_arguments();
+    read_own("self/maps");
     more = readlinkat(pc_proc, "self/exe", exe, sizeof(exe) - 1);
     exe[more > 0 ? more : 0] = 0;
     setlocale(LC_ALL, "C"); /* another's tables lie on the heap */
