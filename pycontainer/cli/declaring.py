@@ -227,6 +227,10 @@ class Declaration:
         self._env.clear()
         self._cleared = True
 
+    def reads_output(self) -> bool:
+        """Whether the program's output is for a program, or counted: then it is no terminal's."""
+        return self.json == "" or "output" in self._limits
+
     def has_variable(self, name: str) -> bool:
         """Whether the program's environment has it so far."""
         return name in self._env

@@ -104,7 +104,7 @@ RUN: tuple[Option, ...] = (
     Option(_LIMITS, "--timeout", "SECONDS", "Then everything is killed."),
     Option(_LIMITS, "--cpu-time", "SECONDS", "Of all processes together."),
     Option(_LIMITS, "--ulimit", "NAME=VALUE", "cpu, fsize, nofile, nproc, stack."),
-    Option(_LIMITS, "--output-limit", "SIZE", "Of what is written to stdout and stderr."),
+    Option(_LIMITS, "--output-limit", "SIZE", "Of stdout and stderr, which are shown at the end."),
     Option(_LIMITS, "--no-strict-limits", "", "Run although a limit cannot be held."),
     Option(
         _TERMINAL,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..declare import filters
+from .. import NO_CHMOD, NO_FORK, NO_SYNC, SANDBOX, UNTRUSTED
 from ..declare.container import Container
 from .parse import MisuseError
 
 __all__ = ["filter_of", "sandbox"]
 
-_NAMES = ("untrusted", "no-sync", "no-fork", "no-chmod")
+_PRESETS = {
+    "untrusted": UNTRUSTED,
+    "no-sync": NO_SYNC,
+    "no-fork": NO_FORK,
+    "no-chmod": NO_CHMOD,
+}
 
 
 def filter_of(words: str, before: Any = None) -> Any:
@@ -20,21 +25,18 @@ def filter_of(words: str, before: Any = None) -> Any:
         MisuseError: an unknown name.
     """
     for word in words.split(","):
-        if word not in _NAMES:
+        if word not in _PRESETS:
             message = f"--seccomp: {word!r} is no filter"
             if word.isdigit():
                 message += " (bubblewrap takes a descriptor of a program; see --seccomp)"
             error = MisuseError(message)
-            error.add_note(f"there are: {' '.join(_NAMES)}")
+            error.add_note(f"there are: {' '.join(_PRESETS)}")
             raise error
-        preset = getattr(filters, word.upper().replace("-", "_"))
+        preset = _PRESETS[word]
         before = preset if before is None else before | preset
     return before
 
 
 def sandbox() -> Container:
     """``SANDBOX``."""
-    import pycontainer
-
-    chosen: Container = pycontainer.SANDBOX
-    return chosen
+    return SANDBOX

@@ -13,7 +13,7 @@ from .parse import MisuseError, Parsed, parse
 
 if TYPE_CHECKING:
     from ..declare.container import Container
-    from ..launch.results import ExitStatus
+    from ..launch.results import Completed, ExitStatus
     from ..launch.running import Running
 
 __all__ = ["run"]
@@ -40,10 +40,12 @@ def run(arguments: list[str]) -> int:
         declaration.add(name, values)
     tty = declaration.tty
     if tty is None:
-        tty = os.isatty(0) and os.isatty(1) and declaration.json != ""
+        tty = os.isatty(0) and os.isatty(1) and not declaration.reads_output()
     if tty and not declaration.has_variable("TERM") and "TERM" in os.environ:
         declaration.setenv("TERM", os.environ["TERM"])
     container = declaration.container()
+    if tty and container.limits is not None and container.limits.output is not None:
+        raise MisuseError("--output-limit counts what goes into pipes: not with --tty")
     if declaration.dry_run:
         from ..plan.compile import explain
 
@@ -85,7 +87,8 @@ def _run(container: Container, command: list[str], tty: bool, json: str | None) 
     running = _start(container, command, tty)
     for waiting in early:
         running.send_signal(waiting)
-    completed = running.wait()
+    completed = running.capture()
+    _show(completed, container, command)
     if json is not None:
         _report(completed, json)
     status: ExitStatus = completed.status
@@ -100,7 +103,7 @@ def _run(container: Container, command: list[str], tty: bool, json: str | None) 
 def _start(container: Container, command: list[str], tty: bool) -> Running[None]:
     from ..launch.command import Command
     from ..launch.start import CallOptions, start
-    from ..launch.stdio import Stdio
+    from ..launch.stdio import PIPE, Stdio
 
     def streams() -> Stdio:
         if not tty:
@@ -109,6 +112,9 @@ def _start(container: Container, command: list[str], tty: bool) -> Running[None]
 
         return TerminalStdio(None, None, None if os.isatty(2) else 2)
 
+    def pipes() -> Stdio:
+        return Stdio(None, PIPE, PIPE)
+
     # For one command a helper is not worth its start; a caller that is killed leaves the removal
     # of its cgroups to a helper.
     method = "fork" if container.limits is None else "forkserver"
@@ -116,7 +122,7 @@ def _start(container: Container, command: list[str], tty: bool) -> Running[None]
         container,
         None,
         CallOptions(start_method=method),
-        streams,
+        pipes if container.limits is not None and container.limits.output is not None else streams,
         command=Command.of(command, container.env),
     )
     return running
@@ -136,6 +142,30 @@ _PASSED_ON = (
 def _die_of(number: int) -> None:
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
+
+
+def _show(completed: Completed[None], container: Container, command: list[str]) -> None:
+    """What was kept because it was counted; and which limit has ended it."""
+    for fd, output in ((1, completed.stdout), (2, completed.stderr)):
+        left = memoryview(output or b"")
+        while left:
+            left = left[os.write(fd, left) :]
+    if completed.verdict.value in _LIMITS:
+        import shlex
+
+        from ..launch.verdict import words_of
+
+        words = words_of(
+            shlex.join(command),
+            completed.verdict,
+            completed.status,
+            completed.usage,
+            container.limits,
+        )
+        print(f"pycontainer run: {words}", file=sys.stderr, flush=True)
+
+
+_LIMITS = ("wall_time", "cpu_time", "memory", "output", "seccomp")
 
 
 def _report(completed: Any, where: str) -> None:

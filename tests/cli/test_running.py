@@ -207,3 +207,62 @@ def test_the_container_ends_with_its_caller():
 
 def test_limits_reach_the_program():
     assert system("--ulimit", "nofile=77", "sh", "-c", "ulimit -n").stdout == "77\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "command", "verdict", "words"),
+    [
+        (
+            ["--timeout", "0.3"],
+            ["sleep", "20"],
+            "wall_time",
+            "sleep 20 met its limit wall_time=0.3",
+        ),
+        (["--cpu-time", "0.3"], ["sh", "-c", "while :; do :; done"], "cpu_time", "cpu_time=0.3"),
+        (["--memory", "40m"], ["sh", "-c", "head -c 400m /dev/zero | tail"], "memory", "40 MiB"),
+        (["--output-limit", "1k"], ["yes"], "output", "output=1024"),
+        (["--seccomp", "untrusted"], ["sh", "-c", "mount -t tmpfs x /tmp; exit 4"], "exit", ""),
+    ],
+    ids=["timeout", "cpu-time", "memory", "output-limit", "seccomp"],
+)
+def test_limits_and_their_verdicts(line, command, verdict, words):
+    read, write = os.pipe()
+    done = system(*line, "--json-file", str(write), *command, pass_fds=[write])
+    os.close(write)
+    with open(read) as file:
+        told = json.load(file)
+    assert told["verdict"] == verdict
+    assert words in done.stderr
+    if verdict == "exit":
+        assert done.returncode == 4
+    else:
+        assert done.returncode == 137
+        assert told["enforced"]
+    if verdict == "output":
+        assert done.stdout.startswith("y\ny\n")
+        assert len(done.stdout) == 1024
+
+
+def test_output_is_counted_in_pipes_only():
+    done = system("-t", "--output-limit", "1k", "true")
+    assert done.returncode == 125
+    assert "--output-limit" in done.stderr
+
+
+def test_the_sandbox_and_filters():
+    script = "id -u; grep -e ^CapBnd -e ^NoNewPrivs -e ^Seccomp: /proc/self/status | cut -f 2"
+    done = system("--sandbox", "sh", "-c", script)
+    assert done.stdout.split() == ["1000", "0000000000000000", "1", "2"], done.stderr
+    done = system(
+        "--seccomp", "no-sync,no-fork", "sh", "-c", "exec grep ^Seccomp: /proc/self/status"
+    )
+    assert done.stdout.split() == ["Seccomp:", "2"], done.stderr
+    assert system("--sandbox", "--security-opt", "seccomp=unconfined", "sh", "-c", script).stdout
+
+
+def test_the_interpreter_is_out_of_reach():
+    """Process 1 is a copy of a Python that the caller may own: its file must not be to be had."""
+    script = "readlink /proc/1/exe; cat /proc/1/environ; ls /proc/1/fd; chmod 755 /proc/1/exe; echo end"
+    done = system("sh", "-c", script)
+    assert done.stdout == "end\n"
+    assert done.stderr.count("ermission denied") == 3

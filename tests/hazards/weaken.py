@@ -18,19 +18,27 @@ TREE = HERE.parents[1]
 ATTACH_C = "pycontainer/_native/attach.c"
 ATTRIBUTES_C = "pycontainer/_native/attributes.c"
 BIND_C = "pycontainer/_native/bind.c"
+BOUNDS = "pycontainer/plan/bounds.py"
 CALLER_C = "pycontainer/_native/caller.c"
+CGROUP = "pycontainer/launch/cgroup.py"
+CGROUP_C = "pycontainer/_native/cgroup.c"
 ACCOUNTS = "pycontainer/host/accounts.py"
 CHILD = "pycontainer/launch/child.py"
 CHILD_C = "pycontainer/_native/child.c"
+CLONE_C = "pycontainer/_native/clone.c"
 COMPILE = "pycontainer/plan/compile.py"
+DEFAULTS = "pycontainer/plan/defaults.py"
 DIAGNOSE = "pycontainer/host/diagnose.py"
+DISCARD = "pycontainer/launch/discard.py"
 DISPATCH = "pycontainer/launch/dispatch.py"
 EXCURSION = "pycontainer/excursion.py"
 EXCHANGE = "pycontainer/launch/exchange.py"
+FILESYSTEM_C = "pycontainer/_native/filesystem.c"
 FORKSERVER = "pycontainer/launch/forkserver.py"
 IDENTITY = "pycontainer/launch/identity.py"
 IDENTITY_C = "pycontainer/_native/identity.c"
 JOIN_C = "pycontainer/_native/join.c"
+LIMITS = "pycontainer/launch/limits.py"
 REQUEST_C = "pycontainer/_native/request.c"
 RESOLVE_C = "pycontainer/_native/resolve.c"
 RUNNING = "pycontainer/launch/running.py"
@@ -40,6 +48,7 @@ START = "pycontainer/launch/start.py"
 STDLIB = "pycontainer/launch/stdlib.py"
 STDLIB_C = "pycontainer/_native/stdlib.c"
 STDIO = "pycontainer/launch/stdio.py"
+WATCH_C = "pycontainer/_native/watch.c"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
 VISIT_C = "pycontainer/_native/visit.c"
 FILTERS = "pycontainer/launch/filters.py"
@@ -47,6 +56,7 @@ LAYERS = "pycontainer/plan/layers.py"
 UNTRUSTED = "pycontainer/declare/untrusted.py"
 BOUNDS_C = "pycontainer/_native/bounds.c"
 COMMAND_C = "pycontainer/_native/command.c"
+TERMINAL = "pycontainer/launch/terminal.py"
 TRANSPORT = "pycontainer/launch/codec/transport.py"
 
 # x86-64 has the older calls too, and some C libraries use them.
@@ -237,11 +247,17 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # Descriptors that nobody asked for.
     "16d": (
         EXCHANGE,
-        "    for fd in fds[most_fds:]:\n        os.close(fd)\n",
+        "    discard(fds[most_fds:])\n",
         "",
     ),
     "16e": (EXCHANGE, "or (fds and not message):", "or False:"),
     "17": (TRANSPORT, "        if size > limit:", "        if False:"),
+    "17b": (
+        DISCARD,
+        "        _thread.start_new_thread(_close, (fds, done))\n",
+        "        _close(fds, done)\n",
+    ),
+    "17c": (EXCHANGE, "            discard_unread(self.call)\n", ""),
     # All ties to the caller: the helper's two, and the kernel's to the helper.
     "18": (
         SERVER_C,
@@ -302,6 +318,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # The masks where uid 0 is the host's own, and the map that keeps its files its own.
     "26": (COMPILE, 'if "user" in container.namespaces and start != 0:', "if True:"),
     "26b": (IDENTITY, '_mount_map(guests[0]) if idmapped else "",', '"",'),
+    # A cgroup namespace that begins above the container's own limits.
+    "27": (CGROUP_C, "&& unshare(CLONE_NEWCGROUP) != 0)", "&& false)"),
     # Root's groups: dropped by the helper, and again by the child.
     "28": (
         SERVER_C,
@@ -355,6 +373,23 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     "30b": (SETUP_C, "        return pc_no_user_namespaces();", "        return 0;"),
     "32": (UNTRUSTED, "    0x5412,  # TIOCSTI", "    0x5499,  # TIOCSTI"),
+    # Both sessions: the supervisor's and the container's.
+    "32b": (
+        DISPATCH,
+        "                    os.setsid()\n",
+        "                    pass\n",
+        CLONE_C,
+        "    setsid(); /* EPERM cannot be",
+        "    /* EPERM cannot be",
+    ),
+    "32c": (
+        TERMINAL,
+        "            slave = self._slave\n",
+        "            slave = self._slave if self._user < 0 else self._user\n",
+        COMMAND_C,
+        "if ((getsid(0) != getpid() && setsid() < 0) || ioctl(STDIN_FILENO, TIOCSCTTY, 0) != 0)",
+        "if (0)",
+    ),
     "34": (
         IDENTITY_C,
         "const bool failed = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0;",
@@ -390,6 +425,27 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "flags, &filter) != 0 ? 0 : 0;",
     ),
     "40b": (FILTERS, '    refuse("seccomp filter", unknown)\n', ""),
+    "36": (BOUNDS, "    steps = [_NO_CORE]\n", "    steps: list[Step] = []\n"),
+    "36b": (FILESYSTEM_C, '"nr_inodes", "1m"', '"nr_inodes", "1g"'),
+    "36c": (DEFAULTS, 'TMPFS_SIZE = "10%"', 'TMPFS_SIZE = "50%"'),
+    # Processes: what each of them holds, and all of them.
+    "36d": (
+        BOUNDS,
+        'steps.append(resource_step("nproc", limits.processes))',
+        'steps.append(resource_step("nproc", 4096))',
+        LIMITS,
+        "steps[steps.index(old, start)] =",
+        "old if old not in steps else steps[0] if",
+        CGROUP,
+        'return [("pids.max", str(bound), False)]',
+        'return [("pids.max", "4096", False)]',
+    ),
+    # Memory: by a cgroup, and without one.
+    "36e": (CGROUP, '("memory.limit_in_bytes", str(bound), False)', '("tasks", "0", True)'),
+    "36f": (WATCH_C, "watcher->tree.memory > bounds->memory", "watcher->tree.memory == 1"),
+    # A limit that is not held, and nobody says so.
+    "40": (LIMITS, "        if not self.limits.strict:\n", "        if True:\n"),
+    "40b": (LIMITS, 'self.enforced[name] = f"not held: {why}"', "pass"),
     "41": (
         FORKSERVER,
         'program = f"/proc/self/fd/{tree_at}{os.path.realpath(executable)}"',
