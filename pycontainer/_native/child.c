@@ -245,8 +245,6 @@ void pc_init(pid_t main_child, int say)
     int main_status = 0;
     bool ended = false;
 
-    if (pc_limit_init() != 0)
-        _exit(125); /* its end is the container's */
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL); /* blocked signals reach an init through sigwaitinfo */
     for (int fd = 0; fd < PC_FD_COUNT; fd++)

@@ -334,6 +334,10 @@ int pc_fork_below_init(void)
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
+    /* The child waits until the init is bound as well: from then on it may be hostile. */
+    int bound[2] = {-1, -1};
+    if (!error && pc_has_filter() && pipe2(bound, O_CLOEXEC) != 0)
+        error = errno;
     pid_t pid = error ? -1 : fork();
     if (pid < 0 && !error)
         error = errno;
@@ -342,6 +346,12 @@ int pc_fork_below_init(void)
     if (pid == 0) {
         sigprocmask(SIG_SETMASK, &before, NULL);
         if (!is_init) {
+        if (bound[0] >= 0) {
+            close(bound[1]);
+            if (read(bound[0], &byte, 1) != 1)
+                _exit(125); /* the init has said why not by its end */
+            close(bound[0]);
+        }
             error = pc_tie_to(parent);
             close(parent);
         }
@@ -352,9 +362,16 @@ int pc_fork_below_init(void)
         PyGILState_Release(gil);
         return error;
     }
-    if (pid > 0)
+    if (pid > 0) {
+        if (bound[1] >= 0 && (pc_limit_init() != 0 || write(bound[1], "", 1) != 1))
+            _exit(125); /* process 1 takes the container with it */
+        pc_close(&bound[0]);
+        pc_close(&bound[1]);
         pc_init(pid, PC_FD_CALL);
     sigprocmask(SIG_SETMASK, &before, NULL);
+    }
+    pc_close(&bound[0]);
+    pc_close(&bound[1]);
     PyOS_AfterFork_Parent();
     PyGILState_Release(gil);
     return error;

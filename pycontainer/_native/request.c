@@ -168,18 +168,27 @@ int pc_run_plan(int part)
     return 0;
 }
 
-/* An init, or an idle container's only process, has the capabilities of the function or program:
-   where those are cut after the filter, which takes one of them, this cuts an init's, which has no
-   filter.  Returns 0 or an errno. */
-int pc_limit_init(void)
+/* Whether the function or program has a filter. */
+bool pc_has_filter(void)
 {
     const struct pc_step *steps = (const void *)((const char *)current + current->steps);
 
     for (uint32_t i = current->before_start; i < current->step_count; i++)
-        if (steps[i].op == PC_OP_LIMIT_CAPABILITIES) {
-            int error = pc_limit_capabilities(steps[i].number[0]);
-            if (error)
-                return error;
-        }
-    return 0;
+        if (steps[i].op == PC_OP_INSTALL_FILTER)
+            return true;
+    return false;
+}
+
+/* Binds an init, or an idle container's only process, as what is below it is bound: by a filter of
+   its own if that has one, and to the same capabilities, which may be cut after the filter (it takes
+   one of them).  Before what is below it can touch it.  Returns 0 or an errno. */
+int pc_limit_init(void)
+{
+    const struct pc_step *steps = (const void *)((const char *)current + current->steps);
+    int error = pc_has_filter() ? pc_install_init_filter() : 0;
+
+    for (uint32_t i = current->before_start; !error && i < current->step_count; i++)
+        if (steps[i].op == PC_OP_LIMIT_CAPABILITIES)
+            error = pc_limit_capabilities(steps[i].number[0]);
+    return error;
 }

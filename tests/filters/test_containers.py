@@ -209,18 +209,43 @@ def test_exceptions_pass():
         call_with_container([], lambda: 1 // 0, seccomp=UNTRUSTED, child_is_pid1=False)
 
 
-def test_init_is_not_filtered():
-    """The init forks the function's process and reaps: a filter against that is not for it."""
-    seccomp = SeccompFilter("allow", {"wait4": "kill", "waitid": "kill"}) | NO_FORK
+def seccomp_of(*pids):
+    words = []
+    for pid in pids:
+        with open(f"/proc/{pid}/status") as status:
+            lines = dict(line.split(":", 1) for line in status)
+        words.append((lines["Seccomp"].strip(), lines["Seccomp_filters"].strip()))
+    return words
 
-    def fn():
-        with open("/proc/1/status") as status, open("/proc/self/status") as own:
-            return [
-                next(line.split()[1] for line in file if line.startswith("Seccomp:"))
-                for file in (status, own)
-            ]
 
-    assert call_with_container([], fn, seccomp=seccomp, child_is_pid1=False) == ["0", "2"]
+def test_an_init_has_a_filter_of_its_own():
+    """It forks the function's process and reaps: the container's may forbid that."""
+    seccomp = SeccompFilter("allow", {"wait4": "kill", "waitid": "kill", "kill": "kill"}) | NO_FORK
+    said = call_with_container(
+        [], lambda: seccomp_of(1, "self"), seccomp=seccomp, child_is_pid1=False, timeout=20
+    )
+    assert said == [("2", "1"), ("2", "1")]
+    assert call_with_container([], lambda: seccomp_of(1), child_is_pid1=False) == [("0", "0")]
+
+
+def test_an_init_does_its_work(run):
+    """Orphans are reaped, signals passed on, what is left is ended."""
+    body = """
+        if (fork() == 0) {
+            if (fork() == 0) { usleep(50000); _exit(3); }
+            _exit(0);
+        }
+        wait(0);
+        usleep(150000);
+        for (int i = 0; i < 3; i++)
+            if (fork() == 0) { setsid(); sleep(60); }
+        kill(getpid(), SIGTERM);
+        sleep(10)
+    """
+    for options in OPTIONS[::2]:
+        done = run(body, UNTRUSTED, **options)
+        assert done.status.signal == signal.SIGTERM
+        assert done.usage.wall_time < 5
 
 
 def refused():

@@ -13,6 +13,7 @@ from pycontainer import (
     UNTRUSTED,
     Container,
     bind,
+    call_with_container,
     container_excursion,
     exec_command,
     extend,
@@ -86,6 +87,33 @@ def test_a_visiting_function():
         for target in (running, running.pid):
             said = container_excursion(target, fn, preload=["ctypes"], timeout=20)
             assert said == [-1, 38] * 4
+
+
+@pytest.mark.parametrize("no_new_privs", [True, False])
+def test_the_init_is_no_way_around(no_new_privs):
+    """A program may write to the memory of an init of the same user: it is bound as well."""
+
+    def fn():
+        with open("/proc/1/mem", "r+b", buffering=0):
+            pass
+        with open("/proc/1/status") as file:
+            return dict(line.split(":", 1) for line in file)["Seccomp"].strip()
+
+    container = extend(SANDBOX, child_is_pid1=False, no_new_privs=no_new_privs)
+    assert call_with_container(container, fn, timeout=20) == "2"
+    with start_container(container) as running:
+        assert container_excursion(running, fn, timeout=20) == "2"
+
+
+def test_the_init_of_a_program_is_no_way_around():
+    from pycontainer import host_system, run_command
+
+    script = "exec 3<>/proc/1/mem; grep Seccomp: /proc/1/status"
+    done = run_command(
+        extend(SANDBOX, host_system()), ["sh", "-c", script], capture_output=True, timeout=20
+    )
+    # It may be out of reach still, or bound already.
+    assert b"Permission denied" in done.stderr or done.stdout.split() == [b"Seccomp:", b"2"]
 
 
 PROGRAM = """

@@ -418,6 +418,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    command.state",
     ),
     "38d": (VISIT_C, "    if (pc_run_plan(2) != 0)\n", "    if (0)\n"),
+    "38e": (REQUEST_C, "pc_has_filter() ? pc_install_init_filter() : 0", "0 * pc_has_filter()"),
     "39": (BOUNDS_C, "return syscall(SYS_seccomp,", "return 0 && syscall(SYS_seccomp,"),
     "40": (
         BOUNDS_C,
