@@ -363,8 +363,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "29b": (SETUP_C, "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0", "0"),
     "29c": (
         REQUEST_C,
-        "        if (steps[i].op == PC_OP_LIMIT_CAPABILITIES) {",
-        "        if (0) {",
+        "        if (steps[i].op == PC_OP_LIMIT_CAPABILITIES)\n",
+        "        if (0)\n",
     ),
     "30": (
         UNTRUSTED,
@@ -445,8 +445,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "36e": (CGROUP, '("memory.limit_in_bytes", str(bound), False)', '("tasks", "0", True)'),
     "36f": (WATCH_C, "watcher->tree.memory > bounds->memory", "watcher->tree.memory == 1"),
     # A limit that is not held, and nobody says so.
-    "40": (LIMITS, "        if not self.limits.strict:\n", "        if True:\n"),
-    "40b": (LIMITS, 'self.enforced[name] = f"not held: {why}"', "pass"),
+    "40c": (LIMITS, "        if not self.limits.strict:\n", "        if True:\n"),
+    "40d": (LIMITS, 'self.enforced[name] = f"not held: {why}"', "pass"),
     "41": (
         FORKSERVER,
         'program = f"/proc/self/fd/{tree_at}{os.path.realpath(executable)}"',
