@@ -127,6 +127,7 @@ def all_subjects(bench: Bench) -> list[Subject]:
         *concurrency(bench, small),
         *processes(bench),
         *imports(bench),
+        *command_lines(bench),
     ]
 
 
@@ -357,6 +358,27 @@ def imports(bench: Bench) -> Iterator[Subject]:
     ):
         argv = [sys.executable, "-c", code]
         yield spawned(bench, group, name, functools.partial(list, argv), every=3, against=compared)
+
+
+def command_lines(bench: Bench) -> Iterator[Subject]:
+    group = "whole processes: the command line"
+    click = "python -c 'import click'"
+    program = [sys.executable, "-c", "from pycontainer.cli.main import main; main()"]
+    for name, argv, compared in (
+        (click, [sys.executable, "-c", "import click"], ()),
+        (
+            "pycontainer run ... /bin/true",
+            [*program, "run", "--ro-bind", str(bench.true), "/bin/true", "/bin/true"],
+            (Against(click, 1.5), Against("bwrap, the same mounts")),
+        ),
+        (
+            "pycontainer run --host-system /bin/true",
+            [*program, "run", "--host-system", "/bin/true"],
+            (Against(click, 1.5),),
+        ),
+    ):
+        made: Callable[[], list[str]] = functools.partial(list, argv)
+        yield spawned(bench, group, name, made, every=3, against=compared)
 
 
 def environment(root: Path, *, installed: bool) -> dict[str, str]:
