@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def killed(done):
     return (done.status.signal, done.verdict) == (signal.SIGSYS, Verdict.SECCOMP)
 
 
-OPTIONS = [{}, {"child_is_pid1": True}, {"no_new_privs": False, "capabilities": ()}]
+OPTIONS: list[dict[str, Any]] = [{}, {"child_is_pid1": True}, {"no_new_privs": False, "capabilities": ()}]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
