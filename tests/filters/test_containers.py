@@ -71,7 +71,11 @@ def killed(done):
     return (done.status.signal, done.verdict) == (signal.SIGSYS, Verdict.SECCOMP)
 
 
-OPTIONS: list[dict[str, Any]] = [{}, {"child_is_pid1": True}, {"no_new_privs": False, "capabilities": ()}]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"child_is_pid1": True},
+    {"no_new_privs": False, "capabilities": ()},
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
