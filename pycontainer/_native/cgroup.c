@@ -111,7 +111,7 @@ int pc_remove_cgroup(int parent, const char *name, bool patient)
 /* ---- in the helper, for what nobody else has removed ---- */
 
 static struct {
-    int parents[PC_WATCH_PARENTS];
+    int parents[PC_SWEEP_MOST];
     int count;
     char prefix[PC_CGROUP_NAME];
 } swept;
@@ -121,7 +121,7 @@ void pc_sweep_later(const char *prefix, const int *parents, int count)
 {
     for (int i = 0; i < swept.count; i++)
         close(swept.parents[i]);
-    swept.count = count < PC_WATCH_PARENTS ? count : PC_WATCH_PARENTS;
+    swept.count = count < PC_SWEEP_MOST ? count : PC_SWEEP_MOST;
     for (int i = 0; i < count; i++)
         if (i < swept.count)
             swept.parents[i] = parents[i];

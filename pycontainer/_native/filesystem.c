@@ -18,6 +18,11 @@ static int make_filesystem(const char *type, const char *options, uint64_t flags
     int context = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
     if (context < 0)
         return errno;
+    /* Each file is a kilobyte of the kernel's, which size= does not count, and the kernel's own
+       bound is one for every two pages of RAM (tmpfs(5)).  The options may say otherwise. */
+    if (strcmp(type, "tmpfs") == 0 &&
+        syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "nr_inodes", "1m", 0) != 0)
+        error = errno;
     for (const char *start = options; !error && start && *start;) {
         size_t length = strcspn(start, "\n");
         if (length >= sizeof(option)) {

@@ -147,6 +147,7 @@ enum {
     PC_WATCH_PARENTS = 6, /* the most directories */
     PC_WATCH_MOST = PC_WATCH_FILES + PC_WATCH_PARENTS,
     PC_CGROUP_NAME = 96,
+    PC_SWEEP_MOST = 16, /* directories of a PC_ORDER_SWEEP; an order's message has room for them */
 };
 
 #define PC_CGROUP_LEAF "inside" /* the cgroup of the processes, below the one with the limits */

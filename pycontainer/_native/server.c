@@ -380,6 +380,25 @@ static bool sort_order(struct ordered *ordered, size_t length, const int *fds, i
     return true;
 }
 
+/* What the caller sent last, before it ended: directories to look through for its cgroups. */
+static void take_last_sweep(int control)
+{
+    struct pc_order order;
+    int fds[PC_FD_COUNT + PC_WATCH_MOST], count;
+    ssize_t length;
+
+    do {
+        count = PC_FD_COUNT + PC_WATCH_MOST;
+        length = pc_receive(control, &order, sizeof(order), fds, &count, MSG_DONTWAIT);
+        if (length == sizeof(order) && order.flags == PC_ORDER_SWEEP) {
+            order.uid_map[sizeof(order.uid_map) - 1] = 0;
+            pc_sweep_later(order.uid_map, fds, count);
+        } else
+            for (int i = 0; length > 0 && i < count; i++)
+                close(fds[i]);
+    } while (length > 0 || length == -EMSGSIZE);
+}
+
 /* Takes one order from the control socket.  0: in a child; 1: go on; -1: the caller has gone. */
 static int serve_order(int control)
 {
@@ -488,6 +507,7 @@ int pc_serve(int control, int caller)
     kill_children();
     pc_end_children();
     pc_watch_end_all();
+    take_last_sweep(control);
     pc_sweep_cgroups();
     return PC_SERVED_END;
 }

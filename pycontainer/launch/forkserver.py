@@ -106,7 +106,7 @@ class Forkserver:
 
         It is told before the first is made.
         """
-        if self._swept == directories:
+        if directories <= self._swept:
             return
         from .hierarchies import name_prefix
 

@@ -12,7 +12,7 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 __all__ = ["CPUACCT", "LEAF", "Hierarchy", "find_hierarchies", "hierarchies", "name_prefix"]
@@ -22,6 +22,9 @@ CPUACCT = "cpuacct"
 
 LEAF = "inside"
 """``PC_CGROUP_LEAF``: the cgroup of the processes, below the one with the limits."""
+
+MOST_PLACES = 16
+"""``PC_SWEEP_MOST``: of directories in which this process may make cgroups."""
 
 _FILES = {
     (1, "memory"): "memory.limit_in_bytes",
@@ -56,17 +59,23 @@ class _Mount(NamedTuple):
 
 
 def find_hierarchies(
-    wanted: Iterable[str], root: str = "/", pid: int | None = None
+    wanted: Iterable[str],
+    root: str = "/",
+    pid: int | None = None,
+    before: Callable[[set[str]], object] = lambda directories: None,
 ) -> dict[str, Hierarchy]:
     """The place for each of the controllers *wanted* that has one.
 
     Arguments:
         root: where /proc and /sys lie, for tests.
         pid: the process whose cgroups count; this one.
+        before: is told of the directories in which one is made and removed, to try it.
     """
     mounts = list(_mounts(root))
     own = _own_cgroups(root, pid)
     found: dict[str, Hierarchy] = {}
+    wanted = tuple(wanted)
+    before(_candidates(wanted, mounts, own))
     for controller in wanted:
         place = None
         if controller in own:
@@ -76,6 +85,19 @@ def find_hierarchies(
         if place is not None:
             found[controller] = place
     return found
+
+
+def _candidates(wanted: Iterable[str], mounts: list[_Mount], own: dict[str, str]) -> set[str]:
+    """Directories that may be written to, among them every one that may be tried."""
+    found: list[str] = []
+    for mount in mounts:
+        names = mount.controllers.intersection(wanted) if mount.version == 1 else {""}
+        for path in {own[name] for name in names if name in own}:
+            place = _below(mount, path)
+            if place is not None:
+                found += [place] if mount.version == 1 else _upwards(place, mount.target)
+    writable = [place for place in dict.fromkeys(found) if os.access(place, os.W_OK | os.X_OK)]
+    return set(writable[:MOST_PLACES])
 
 
 def _mounts(root: str) -> Iterator[_Mount]:
@@ -285,8 +307,12 @@ _found: dict[bytes, dict[str, Hierarchy]] = {}
 _lock = threading.Lock()
 
 
-def hierarchies() -> dict[str, Hierarchy]:
-    """The places for this process's cgroups, looked for once and again when it has moved."""
+def hierarchies(before: Callable[[set[str]], object]) -> dict[str, Hierarchy]:
+    """The places for this process's cgroups, looked for once and again when it has moved.
+
+    Arguments:
+        before: is told of the directories before anything is made in one of them.
+    """
     try:
         with open("/proc/self/cgroup", "rb") as file:
             key = b"%d %d\n" % (os.getpid(), os.geteuid()) + file.read()
@@ -298,7 +324,7 @@ def hierarchies() -> dict[str, Hierarchy]:
             found = _found.get(key)
             if found is None:
                 try:
-                    found = find_hierarchies((*_WANTED, CPUACCT))
+                    found = find_hierarchies((*_WANTED, CPUACCT), before=before)
                     for place in set(found.values()):
                         sweep(place.directory)
                 except OSError:

@@ -26,6 +26,8 @@ from .hierarchies import CPUACCT, Hierarchy, hierarchies
 from .protocol import pack_watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .stdio import Stdio
 
 __all__ = ["Hold", "Watch", "hold"]
@@ -138,7 +140,13 @@ class Hold:
         self.bounds[controller] = bound
         return f"cgroup v{place.version} {controller}"
 
-    def choose(self, container: Container, below_init: bool, streams: Stdio) -> None:
+    def choose(
+        self,
+        container: Container,
+        below_init: bool,
+        streams: Stdio,
+        sweep_later: Callable[[set[str]], object],
+    ) -> None:
         """Choose for each limit.
 
         Raises:
@@ -146,7 +154,7 @@ class Hold:
         """
         limits = self.limits
         if {limits.memory, limits.processes, limits.cpus, limits.cpu_time} != {None}:
-            self.places = hierarchies()
+            self.places = hierarchies(sweep_later)
         if limits.cpu_time is not None:
             counted = self._by_cgroup(CPUACCT, 0) or "the times of its processes"
             self.enforced["cpu_time"] = f"{counted}, watched; RLIMIT_CPU for each process"
@@ -241,13 +249,22 @@ def _no_cgroup(controller: str) -> tuple[str, str]:
     )
 
 
-def hold(container: Container, plan: Plan, *, below_init: bool, streams: Stdio) -> Hold | None:
+def hold(
+    container: Container,
+    plan: Plan,
+    *,
+    below_init: bool,
+    streams: Stdio,
+    sweep_later: Callable[[set[str]], object],
+) -> Hold | None:
     """How *container*'s limits are held when this process starts it; None where it has none.
 
     Arguments:
         plan: its plan.
         below_init: an init of ours is above the function or program.
         streams: its standard streams.
+        sweep_later: tells the helper of directories, before a cgroup is made in one of them: it
+            removes what a caller leaves that is killed.
 
     Raises:
         SetupError: EOPNOTSUPP: a limit cannot be held, and ``strict`` is set.
@@ -255,7 +272,9 @@ def hold(container: Container, plan: Plan, *, below_init: bool, streams: Stdio) 
     if container.limits is None:
         return None
     held = Hold(container.limits)
-    held.choose(container, below_init, streams)
+    held.choose(container, below_init, streams, sweep_later)
+    if held.bounds:
+        sweep_later({place.directory for place in held.places.values()})
     held.plan = _adjusted(plan, held.sampled, container.limits.processes, below_init)
     return held
 

@@ -163,15 +163,20 @@ def start(
     if container.limits is not None:
         from .limits import hold  # few containers have some
 
+        def sweep_later(directories: set[str]) -> None:
+            (server or forkserver()).sweep_later(directories)
+
         below = bool(flags & lib.PC_REQUEST_INIT)
-        held = hold(container, plan, below_init=below, streams=streams)
+        held = hold(
+            container,
+            plan,
+            below_init=below,
+            streams=streams,
+            sweep_later=sweep_later,
+        )
     if held is not None:
         assert held.plan is not None
         plan = held.plan
-        if held.bounds:
-            (server or forkserver()).sweep_later(
-                {place.directory for place in held.places.values()}
-            )
     trees = identity.host_root and "user" in container.namespaces
     own = not identity.by_parent
     request, total = pack_request(

@@ -13,7 +13,7 @@ from pycontainer.launch import limits as held
 
 @pytest.fixture
 def no_cgroups(monkeypatch):
-    monkeypatch.setattr(held, "hierarchies", dict)
+    monkeypatch.setattr(held, "hierarchies", lambda before: {})
 
 
 def run(namespaces=NAMESPACES, **fields):
