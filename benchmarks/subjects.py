@@ -145,6 +145,14 @@ def containers(bench: Bench, small: Instrument) -> Iterator[Subject]:
         asked(small, "call", {"child_is_pid1": False}),
         against=(Against("floor: default", 2.8),),
     )
+    for name in "NO_SYNC", "UNTRUSTED":
+        yield Subject(
+            group,
+            f"{call}, seccomp={name}",
+            asked(small, "call_filtered", name),
+            against=(Against(call),),
+        )
+    yield Subject(group, f"{call}, SANDBOX", asked(small, "call_sandbox"), against=(Against(call),))
     for name, hold in ("256 MiB", 256 * MIB), ("1 GiB", GIB):
         yield Subject(
             group,

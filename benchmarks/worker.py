@@ -42,6 +42,19 @@ def call(options: dict[str, Any]) -> int:
     return timed(lambda: call_with_container([], lambda: None, **options))
 
 
+def call_filtered(name: str) -> int:
+    import pycontainer
+
+    seccomp = getattr(pycontainer, name)
+    return timed(lambda: pycontainer.call_with_container([], lambda: None, seccomp=seccomp))
+
+
+def call_sandbox() -> int:
+    from pycontainer import SANDBOX, call_with_container
+
+    return timed(lambda: call_with_container(SANDBOX, lambda: None))
+
+
 @functools.cache
 def declared_binds(directory: str, count: int) -> Sequence[Any]:
     from pycontainer import bind
@@ -171,6 +184,8 @@ MEASUREMENTS: dict[str, Callable[..., int]] = {
     for function in (
         call,
         call_binds,
+        call_filtered,
+        call_sandbox,
         command,
         concurrent_calls,
         declare_and_call_binds,
