@@ -31,6 +31,7 @@ from .references import (
     found_by_name,
     goes_by_name,
     imported_names,
+    importing_functions,
     loaded_submodules,
 )
 
@@ -184,7 +185,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return (getattr, (sys, name)) if name else NotImplemented
 
     def note_imports_of(self, fn: Any) -> None:
-        """Note what the import statements of *fn* name, though fn itself goes by name."""
+        """Note what the import statements of *fn*, and of what it refers to, name, though fn itself
+        goes by name."""
         while True:
             if isinstance(fn, functools.partial):
                 fn = fn.func
@@ -193,12 +195,31 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             else:
                 break
         if isinstance(fn, types.FunctionType):
-            self._note_imports(code_facts(fn.__code__), fn.__globals__)
+            facts = code_facts(fn.__code__)
+            self._note_imports(facts, fn.__globals__)
+            referred = [
+                fn.__globals__[name] for name in facts.global_names if name in fn.__globals__
+            ]
+            self._note_imports_below(referred, facts.names)
 
     def _note_imports(self, facts: CodeFacts, variables: dict[str, Any]) -> None:
         for name in imported_names(facts, variables):
             if name not in self.imports:
                 self.imports.append(name)
+
+    def _note_imports_below(self, referred: list[Any], names: frozenset[str]) -> None:
+        """Note the imports of the functions that code with these *names* refers to: directly, or
+        as attributes of a module.  They may go by name, and then nothing else looks at them."""
+        for thing in referred:
+            things = [thing]
+            if type(thing) is types.ModuleType:
+                modules = [thing, *loaded_submodules(thing, names)]
+                things = [
+                    vars(module)[name] for module in modules for name in names & vars(module).keys()
+                ]
+            for each in things:
+                for function in importing_functions(each, names):
+                    self._note_imports(code_facts(function.__code__), function.__globals__)
 
     def _reduce_function(self, function: types.FunctionType) -> Any:
         code = function.__code__
@@ -210,9 +231,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         _, sent, names_sent = self._globals.get(id(original)) or self._begin_globals(original)
         variables = {}
         packages = []
+        referred = []
         for name in facts.global_names:
             if name in original:
                 value = original[name]
+                referred.append(value)
                 if type(value) is types.ModuleType:
                     packages.append(value)
                 if name not in names_sent:
@@ -227,6 +250,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 value = cell.cell_contents
             except ValueError:
                 continue  # the variable is not assigned yet
+            referred.append(value)
             if type(value) is types.ModuleType:
                 packages.append(value)
             if id(cell) not in self._cells:
@@ -234,6 +258,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 filled.append(cell)
                 contents.append(value)
 
+        self._note_imports_below(referred, facts.names)
         attributes = _own_attributes(function, facts)
         made = reconstruct.make_function, (code, sent, cells)
         if not (variables or filled or attributes or packages):

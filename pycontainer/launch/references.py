@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import marshal
 import opcode
 import os
@@ -28,6 +29,7 @@ __all__ = [
     "goes_by_name",
     "hooked_locations",
     "imported_names",
+    "importing_functions",
     "loaded_submodules",
 ]
 
@@ -150,6 +152,91 @@ def imported_names(facts: CodeFacts, variables: dict[str, Any]) -> Iterator[str]
             for member in members or ():
                 if sys.modules.get(f"{name}.{member}") is not None:
                     yield f"{name}.{member}"
+
+
+# Called without being named, by whoever names their class.
+_CALLED_BY_SYNTAX = frozenset({
+    "__call__", "__enter__", "__exit__", "__init__", "__iter__", "__new__", "__next__",
+    "__post_init__",
+})  # fmt: skip
+
+# By identity of a class or a code object, like _facts.
+_importing_methods: dict[int, tuple[weakref.ref[type], dict[str, types.FunctionType]]] = {}
+_importing: dict[int, tuple[weakref.ref[types.CodeType], bool]] = {}
+
+
+def importing_functions(thing: Any, names: frozenset[str]) -> Iterator[types.FunctionType]:
+    """Functions with import statements that code may call which refers to *thing*.
+
+    That is *thing* itself, or the methods of a class or an instance that the code names by one of
+    *names* or calls by syntax.  What these call in turn is not looked at.
+    """
+    thing = _unwrapped(thing)
+    if isinstance(thing, types.FunctionType):
+        if _imports(thing):
+            yield thing
+        return
+    kind = thing if isinstance(thing, type) else type(thing)
+    if getattr(kind, "__module__", None) != "builtins":
+        for name, method in _methods(kind).items():
+            if name in names or name in _CALLED_BY_SYNTAX:
+                yield method
+
+
+def _methods(kind: type) -> dict[str, types.FunctionType]:
+    """The methods of *kind* that have import statements, by name."""
+    key = id(kind)
+    known = _importing_methods.get(key)
+    if known is not None and known[0]() is kind:
+        return known[1]
+    found: dict[str, types.FunctionType] = {}
+    for each in kind.__mro__:
+        for name, value in list(vars(each).items()):
+            function = _unwrapped(value)
+            if isinstance(function, types.FunctionType) and _imports(function):
+                found.setdefault(name, function)
+    _importing_methods[key] = weakref.ref(kind, lambda _: _importing_methods.pop(key, None)), found
+    return found
+
+
+def _unwrapped(thing: Any) -> Any:
+    """The function in a method, a decorator of the standard library, or what wraps() wrapped."""
+    for _ in range(10):  # a function may wrap itself
+        if isinstance(thing, (types.MethodType, staticmethod, classmethod)):
+            thing = thing.__func__
+        elif isinstance(thing, (functools.partial, functools.cached_property)):
+            thing = thing.func
+        elif isinstance(thing, property):
+            thing = thing.fget
+        elif isinstance(thing, (types.FunctionType, _CachedFunction)):
+            inner = vars(thing).get("__wrapped__")
+            if inner is None:
+                break
+            thing = inner
+        else:
+            break
+    return thing
+
+
+_CachedFunction = type(functools.cache(lambda: None))
+
+
+def _imports(function: types.FunctionType) -> bool:
+    """Whether the code of *function*, which is not this package's, has an import statement."""
+    code = function.__code__
+    key = id(code)
+    known = _importing.get(key)
+    if known is None or known[0]() is not code:
+        found = _has_import(code) and not str(function.__module__).startswith("pycontainer.")
+        known = weakref.ref(code, lambda _: _importing.pop(key, None)), found
+        _importing[key] = known
+    return known[1]
+
+
+def _has_import(code: types.CodeType) -> bool:
+    return _IMPORT_NAME in code.co_code[::2] or any(
+        _has_import(const) for const in code.co_consts if isinstance(const, types.CodeType)
+    )
 
 
 def annotations_of(function: types.FunctionType) -> dict[str, Any]:
