@@ -92,7 +92,8 @@ class Running(Generic[T]):
         self._output: Output | None = None
         self._completed: Completed[T] | None = None
         self._kill_at: float | None = None
-        if plan is not None and plan.seccomp is not None:
+        self._filtered = plan is not None and plan.seccomp is not None
+        if self._filtered:
             with_filters.add(self)
         self.relaying = False  # signals of the caller may come at any moment
 
@@ -324,7 +325,7 @@ class Running(Generic[T]):
             limits=limits,
             watched=exchange.limit,
             overflowed=self._overflowed,
-            filtered=self._plan is not None and self._plan.seccomp is not None,
+            filtered=self._filtered,
             sent=exchange.sent,
         )
         completed: Completed[T] = Completed(

@@ -293,7 +293,7 @@ def start_join(
     def begin(loader: int, streams: Stdio) -> Exchange:
         return Dispatch(order, request, total, streams, (), None, target).by_server(server)
 
-    return _begin(
+    running = _begin(
         begin,
         stdio(),
         options,
@@ -307,6 +307,8 @@ def start_join(
         quiet=quiet,
         command=command,
     )
+    running._filtered = seccomp is not None
+    return running
 
 
 def _name(fn: Callable[..., Any] | None) -> str:
