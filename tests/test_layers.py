@@ -113,7 +113,9 @@ def test_declarations_and_plans_need_no_compiled_helper():
         ("pycontainer.launch.child", "attr attrs cloudpickle typing re inspect"),
         ("pycontainer.declare.container", "cloudpickle _cffi_backend pycontainer.launch"),
         ("pycontainer.plan.compile", "cloudpickle _cffi_backend pycontainer.launch"),
-        ("pycontainer.errors", "attr attrs cloudpickle _cffi_backend"),
+        ("pycontainer.errors", "attr attrs cloudpickle _cffi_backend subprocess"),
+        ("pycontainer.launch.start", "cloudpickle pickle subprocess click logging"),
+        ("pycontainer.cli.running", "cloudpickle pickle subprocess click logging _cffi_backend"),
     ],
 )
 def test_what_an_import_does_not_load(module, absent):
@@ -125,6 +127,11 @@ def test_what_an_import_does_not_load(module, absent):
     loaded = set(done.stdout.split())
     assert module in loaded, done.stderr
     assert loaded.isdisjoint(absent.split())
+
+
+def test_words_of_subprocess_are_those_of_subprocess():
+    for name in ("PIPE", "STDOUT", "DEVNULL"):
+        assert getattr(pycontainer, name) == getattr(subprocess, name)
 
 
 def test_every_public_name_resolves():

@@ -89,7 +89,12 @@ RUN: tuple[Option, ...] = (
     Option(_PRIVILEGES, "--cap-drop", "CAP", "Take a capability away, or ALL."),
     Option(_PRIVILEGES, "--no-new-privileges", "", "Set-id bits do nothing. The default."),
     Option(_PRIVILEGES, "--new-privileges", "", "Set-id bits work."),
-    Option(_PRIVILEGES, "--seccomp", "PRESET,...", "Filters: untrusted no-sync no-fork no-chmod."),
+    Option(
+        _PRIVILEGES,
+        "--seccomp",
+        "PRESET,...",
+        "Filters: untrusted no-sync no-fork no-chmod no-chroot no-setrlimit.",
+    ),
     Option(
         _PRIVILEGES,
         "--security-opt",

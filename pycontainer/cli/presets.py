@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import NO_CHMOD, NO_FORK, NO_SYNC, SANDBOX, UNTRUSTED
 from ..declare.container import Container
+from ..declare.filters import NO_CHMOD, NO_CHROOT, NO_FORK, NO_SETRLIMIT, NO_SYNC
+from ..declare.sandbox import SANDBOX
+from ..declare.untrusted import UNTRUSTED
 from .parse import MisuseError
 
 __all__ = ["filter_of", "sandbox"]
@@ -15,6 +17,8 @@ _PRESETS = {
     "no-sync": NO_SYNC,
     "no-fork": NO_FORK,
     "no-chmod": NO_CHMOD,
+    "no-chroot": NO_CHROOT,
+    "no-setrlimit": NO_SETRLIMIT,
 }
 
 

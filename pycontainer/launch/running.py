@@ -13,11 +13,7 @@ from weakref import WeakSet
 from attrs import evolve
 
 from .._native import lib
-from ..errors import (
-    ContainerExitError,
-    ContainerTimeoutError,
-    ResultError,
-)
+from ..errors import ContainerExitError, ResultError
 from ..plan.compile import Plan
 from .codec.transport import from_memfd
 from .codec.wire import EXCEPTION_ROOM
@@ -29,6 +25,7 @@ from .verdict import verdict_of, words_of
 from .words import import_note, read_only_note, stderr_note
 
 if TYPE_CHECKING:
+    from ..errors import ContainerTimeoutError
     from .limits import Hold
 
 __all__ = ["Running"]
@@ -224,6 +221,8 @@ class Running(Generic[T]):
                 return False
 
     def _timeout_error(self, timeout: float, output: Output | None = None) -> ContainerTimeoutError:
+        from ..errors import ContainerTimeoutError
+
         completed: Completed[T] | None = self._completed
         error = ContainerTimeoutError(
             f"{self.args} did not end within {timeout:g} seconds", completed, timeout

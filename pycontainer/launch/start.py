@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .._native import lib
 from ..declare.container import Container
-from ..errors import ContainerExitError, ContainerTimeoutError, HelperError, SetupError
+from ..errors import ContainerExitError, HelperError, SetupError
 from ..plan.compile import Plan, compile
 from ..plan.pack import pack
 from ..plan.steps import MountAttr, Op, Step
@@ -401,6 +401,8 @@ def _settle(exchange: Exchange, deadline: float | None, name: str) -> None:
     """Wait until the function starts, or is known not to."""
     if not exchange.pump("decided", deadline):
         patience = 0.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        from ..errors import ContainerTimeoutError
+
         raise ContainerTimeoutError(f"{name} did not start in time", None, patience)
 
 

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import stat
-import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any, TypeAlias
@@ -17,9 +16,10 @@ from .text import Text
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Stdio", "Stream", "occupy_standard_streams"]
 
-PIPE = subprocess.PIPE
-DEVNULL = subprocess.DEVNULL
-STDOUT = subprocess.STDOUT
+# The numbers of subprocess, without its import, which a short command would pay for.
+PIPE = -1
+STDOUT = -2
+DEVNULL = -3
 
 Stream: TypeAlias = "int | IO[Any] | None"
 

@@ -6,11 +6,11 @@ Hints for the reader come as exception notes (``add_note``), so that ``str(error
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .launch.results import Completed
+    from ..launch.results import Completed
+    from .subprocesses import CommandError, ContainerTimeoutError
 
 __all__ = [
     "CommandError",
@@ -104,38 +104,6 @@ class ContainerExitError(ContainerError):
         return type(self), (self.message, self.completed)
 
 
-class ContainerTimeoutError(ContainerExitError, subprocess.TimeoutExpired, TimeoutError):
-    """The caller's ``timeout`` passed; the container has been killed.
-
-    Attributes:
-        timeout: the patience that ran out, in seconds.
-        stdout, stderr: what had been captured until then, or None.
-    """
-
-    def __init__(
-        self, message: str, completed: Completed[Any] | None = None, timeout: float = 0.0
-    ) -> None:
-        ContainerExitError.__init__(self, message, completed)
-        self.cmd = completed.args if completed is not None else ()
-        self.timeout = timeout
-        self.output = completed.stdout if completed is not None else None
-        self.stderr = completed.stderr if completed is not None else None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message, self.completed, self.timeout)
-
-
-class CommandError(ContainerExitError, subprocess.CalledProcessError):
-    """``check_returncode()`` (or ``check=True``) met a status other than success."""
-
-    def __init__(self, message: str, completed: Completed[Any]) -> None:
-        ContainerExitError.__init__(self, message, completed)
-        self.returncode = completed.returncode
-        self.cmd = completed.args
-        self.output = completed.stdout
-        self.stderr = completed.stderr
-
-
 class RemoteError(ContainerError):
     """An exception of the container that does not cross as itself.
 
@@ -160,3 +128,13 @@ class HelperError(ContainerError):
 
     The function may have run or not: retry only what may run twice.
     """
+
+
+def __getattr__(name: str) -> Any:
+    # They take an import of subprocess, which a short command would pay for.
+    if name in ("CommandError", "ContainerTimeoutError"):
+        from . import subprocesses
+
+        globals()[name] = found = getattr(subprocesses, name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
