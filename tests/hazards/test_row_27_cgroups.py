@@ -10,10 +10,11 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pycontainer import Limits, Verdict, call_with_container, run_container, tmpfs
+from pycontainer import DEVNULL, Limits, Verdict, call_with_container, run_container, tmpfs
 
 HIERARCHIES = ("cgroup2", "memory", "pids", "cpu", "cpuacct", "freezer", "devices", "name=systemd")
 
@@ -84,31 +85,34 @@ def test_the_limits_lie_outside(host_ids, fresh):
     """Even for who may write: what it sees begins below them."""
 
     def fn():
-        mounted = mount_all(fresh)
-        texts = {"tasks": "0", "cgroup.procs": "0", "memory.limit_in_bytes": "-1"}
-        for name in mounted:
-            for path in Path("/m", name).rglob("*"):
-                try:
-                    if path.name in texts:
-                        path.write_text(texts[path.name])
-                except OSError:
-                    pass
-        return mounted, len(bytearray(b"x" * (200 << 20)))
+        # With swap first: memory alone cannot have more.
+        texts = {
+            "memory.memsw.limit_in_bytes": "-1",
+            "memory.limit_in_bytes": "-1",
+            "cgroup.procs": "0",
+        }
+        for name in mount_all(fresh):
+            for file, text in texts.items():
+                for path in Path("/m", name).rglob(file):
+                    try:
+                        path.write_text(text)
+                    except OSError:
+                        pass
+        return len(bytearray(b"x" * (200 << 20)))
 
-    completed = run_container(
-        [tmpfs("/m")],
-        fn,
-        limits=Limits(memory="100m", wall_time=60),
-        lock_mounts=fresh,
+    options: Any = {
+        "limits": Limits(memory="100m", wall_time=60),
+        "lock_mounts": fresh,
+        # A regular file as stdout, and host root's own ids may mount nothing at all (row 31).
+        **dict.fromkeys(("stdin", "stdout", "stderr"), DEVNULL),
         **host_ids,
-    )
+    }
+    assert "memory" in call_with_container([tmpfs("/m")], lambda: mount_all(fresh), **options)
+    completed = run_container([tmpfs("/m")], fn, **options)
     assert completed.verdict is Verdict.MEMORY
 
 
 def test_its_own_cgroup_is_all_it_sees():
     limits = Limits(memory="100m", cpu_time=20)
-    for fresh in (True, False):
-        _, _, cgroups = call_with_container(
-            [tmpfs("/m")], lambda fresh=fresh: look(fresh), limits=limits, lock_mounts=fresh
-        )
-        assert cgroups == {"/"}
+    _, _, cgroups = call_with_container([tmpfs("/m")], lambda: look(True), limits=limits)
+    assert cgroups == {"/"}
