@@ -116,9 +116,9 @@ def after_look(*arguments):
     swap()
     return seen
 
-def before_start(*arguments):
+def before_start(*arguments, **options):
     swap()
-    return real(*arguments)
+    return real(*arguments, **options)
 
 if where == "open":
     os.pidfd_open = after_open
