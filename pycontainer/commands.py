@@ -56,7 +56,10 @@ def run_command(
             locale's encoding and "strict" are the defaults.
         timeout: the caller's patience, in seconds; then everything in the container is killed.
         check: raise ``CommandError`` for an exit status that is not 0.
-        tty: give the program a terminal of its own.
+        tty: give the program a terminal of its own, as its streams and to be controlled by.  Then
+            stdin and stdout are what is at the other end of it: None connects it with the caller's,
+            which is in raw mode while the caller waits; PIPE gives files that type and read;
+            DEVNULL types the end of the input.  Another stderr than None passes the terminal by.
         stdin, stdout, stderr: None (the caller's own), PIPE, DEVNULL, STDOUT, a file or a
             descriptor.
         relayed_signals: signals that go to the program while the caller waits (main thread

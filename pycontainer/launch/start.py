@@ -280,6 +280,9 @@ def start_join(
         flags |= lib.PC_REQUEST_WAIT
         quiet = False
     server = forkserver(options.preload)
+    streams = stdio()
+    if streams.is_terminal:
+        flags |= lib.PC_REQUEST_TERMINAL
     request, total = pack_request(
         flags,
         pack(Plan(tuple(filters), 0, 0), program=program),
@@ -295,7 +298,7 @@ def start_join(
 
     running = _begin(
         begin,
-        stdio(),
+        streams,
         options,
         None,
         env,

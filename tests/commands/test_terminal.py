@@ -379,6 +379,15 @@ def test_fewer_namespaces(missing):
     assert done.stdout == b"/dev/console\r\n"
 
 
+def test_in_a_running_container():
+    script = "test -t 0 && echo at a terminal; : < /dev/tty; stty size"
+    with pc.start_container([SYSTEM]) as running:
+        done = pc.exec_command(
+            running, ["sh", "-c", script], tty=True, stdin=pc.DEVNULL, capture_output=True
+        )
+    assert done.stdout == b"at a terminal\r\n24 80\r\n"
+
+
 def test_another_id():
     done = pc.run_command(
         [SYSTEM],
