@@ -225,7 +225,7 @@ def start(
                 plan,
                 container.env,
                 deadline,
-                name=_name(fn),
+                name=_name(fn, command),
                 idle=fn is None and command is None,
                 keep=server,
                 loads_threads=None if fork else fn,
@@ -303,7 +303,7 @@ def start_join(
         None,
         env,
         deadline,
-        name=_name(fn),
+        name=_name(fn, command),
         idle=False,
         keep=server,
         loads_threads=None,
@@ -314,7 +314,9 @@ def start_join(
     return running
 
 
-def _name(fn: Callable[..., Any] | None) -> str:
+def _name(fn: Callable[..., Any] | None, command: Command | None) -> str:
+    if command is not None:
+        return str(command.args)
     return "(idle)" if fn is None else name_of(fn)
 
 

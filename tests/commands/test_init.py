@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_many_kinds_one_after_the_other():
     with start_command(HOST, ["sleep", "60"]) as running:
         for number in range(5):
             assert run_command(HOST, ["sh", "-c", f"exit {number}"]).returncode == number
-            assert call_with_container([], lambda number=number: number) == number
+            assert call_with_container([], functools.partial(int, number)) == number
             assert exec_command(running, ["sh", "-c", f"exit {number}"]).returncode == number
             assert container_excursion(running, os.getpid) > 2
         running.kill()

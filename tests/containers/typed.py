@@ -15,10 +15,13 @@ from pycontainer import (
     bind,
     call_with_container,
     container_excursion,
+    exec_command,
     extend,
     file,
     host_python,
+    run_command,
     run_container,
+    start_command,
     start_container,
     tmpfs,
 )
@@ -56,6 +59,10 @@ with start_container(container, number, stdin=None, writable_root=True) as runni
     assert_type(container_excursion(running, lambda: b""), bytes)
 
 assert_type(container_excursion(1, number, namespaces={"net"}), int)
+assert_type(run_command([], ["true", Path("/x"), b"y"], input="", text=True), Completed[None])
+assert_type(exec_command(1, ("true",), cwd="/", env={"A": "b"}), Completed[None])
+with start_command(container, ["true"], hostname="b") as program:
+    assert_type(program, Running[None])
 assert_type(extend(container, tmpfs("/x"), hostname="b"), Container)
 
 mounts = [tmpfs("/a"), file("/a/b", "")]

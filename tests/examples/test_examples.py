@@ -19,6 +19,13 @@ SAYS = {
     "neighbours.py": ["'site'", "in its network:   hello from inside"],
     "plugin.py": ["Score(name='ada', points=6.0)", "refused: result[0] is a __main__.Score"],
     "populate.py": ["greeting = hello; Read-only file system"],
+    "programs.py": [
+        "HELLO",
+        "exit status 3 b'oh no\\n'",
+        "interpreter is not in the container: /opt/ruby/bin/ruby",
+        "back comes a line",
+        "in there are ['container-init', 'cat', 'ps']",
+    ],
     "python_inside.py": ["a holds b; process 2"],
     "sandbox.py": [
         "read the host's files: ENOENT",

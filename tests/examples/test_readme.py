@@ -38,6 +38,7 @@ def test_keywords_exist():
         pycontainer.run_container,
         pycontainer.start_container,
         pycontainer.container_excursion,
+        pycontainer.run_command,
         pycontainer.Container,
         pycontainer.bind,
     )
