@@ -138,7 +138,8 @@ class Hold:
         if place is None:
             return ""
         self.bounds[controller] = bound
-        return f"cgroup v{place.version} {controller}"
+        counts = controller == CPUACCT and place.version == 2
+        return f"cgroup v{place.version} {'cpu.stat' if counts else controller}"
 
     def choose(
         self,
