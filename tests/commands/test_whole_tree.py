@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import time
 from typing import Any
 
@@ -170,3 +171,27 @@ def test_a_fork_bomb_ends_with_the_timeout(compiled):
     with pytest.raises(ContainerTimeoutError):
         run_command([*HOST, bind(program, "/program")], ["/program"], timeout=1)
     assert gone(program)
+
+
+@pytest.mark.timeout(240)
+def test_killed_at_any_moment(compiled):
+    """Before it starts, while it is set up, while it runs, while it ends: nothing stays."""
+    program = compiled(DAEMONISE)
+    mounts = [*HOST, bind(program, "/program")]
+    pick = random.Random(1)
+    ends: dict[Any, int] = {}
+    descriptors = None
+    for number in range(200):
+        options: Any = pick.choice([{}, {"child_is_pid1": True}, {"namespaces": NAMESPACES[1]}])
+        try:
+            argv = ["/program", "stay"] if pick.random() < 0.5 else ["/program"]
+            timeout = 10 ** pick.uniform(-3.5, -1)
+            end: Any = run_command(mounts, argv, timeout=timeout, stdout=DEVNULL, **options).status
+        except ContainerTimeoutError:
+            end = "timeout"
+        ends[end] = ends.get(end, 0) + 1
+        if number == 10:
+            descriptors = len(os.listdir("/proc/self/fd"))
+    assert len(ends) == 2, ends
+    assert gone(program)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
