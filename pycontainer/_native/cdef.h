@@ -115,6 +115,7 @@ int pc_tie_to_parent(void);
 /* in the caller */
 int pc_receive_status(int socket, struct pc_status *status, int *pidfd);
 void pc_close(int *fd);
+void pc_discard(int fd);
 enum { PC_VIEW_NAMESPACE, PC_VIEW_CLONE, PC_VIEW_READ_ONLY, ... };
 int pc_clone_root_read_only(int *refused);
 int pc_clone_file_read_only(const char *path);

@@ -287,6 +287,7 @@ ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_coun
 int pc_send(int socket, const void *buffer, size_t size, const int *fds, int fd_count);
 int pc_receive_status(int socket, struct pc_status *status, int *pidfd);
 void pc_close(int *fd);
+void pc_discard(int fd);
 uint64_t pc_now(void);
 struct rusage;
 struct pc_status pc_end_status(int wait_status, const struct rusage *usage, uint64_t started);

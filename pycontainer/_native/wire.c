@@ -109,6 +109,15 @@ struct pc_status pc_end_status(int wait_status, const struct rusage *usage, uint
     };
 }
 
+/* Closes a descriptor that somebody else has sent.  close(2) of a socket may wait for its peer as long
+   as the sender has asked for (SO_LINGER, socket(7)). */
+void pc_discard(int fd)
+{
+    const struct linger off = {0, 0};
+    (void)!setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off)); /* ENOTSOCK */
+    close(fd);
+}
+
 /* Closes a descriptor once, whatever interrupts the Python around it. */
 void pc_close(int *fd)
 {

@@ -16,6 +16,7 @@ from typing import Any
 
 from .._native import ffi, lib
 from ..errors import HelperError, ResultError, SetupError
+from .discard import MOST_DESCRIPTORS, discard, discard_unread
 from .protocol import FAILURE
 from .results import ExitStatus, Usage
 
@@ -237,7 +238,7 @@ class Exchange:
         elif self.malformed is None and self.outcome is None:
             self.malformed = ResultError(f"malformed message from the container (kind {kind})")
         if memfd >= 0:
-            os.close(memfd)
+            discard([memfd])
         return True
 
     def _see_replaced(self) -> None:
@@ -340,6 +341,9 @@ class Exchange:
 
     def close(self) -> None:
         """Close the sockets, the pidfd, an unread result."""
+        if self._calling and self._pid == os.getpid() and self.call.fileno() >= 0:
+            self._calling = self._listening = False
+            discard_unread(self.call)
         self.call.close()
         self._status.close()
         watch, self.watch = self.watch, None
@@ -351,9 +355,10 @@ class Exchange:
         # Each is forgotten first: its number may be somebody else's right after.
         visitor, self._visitor = self._visitor, -1
         outcome, self.outcome = self.outcome, None
-        for fd in (visitor, outcome[2] if outcome else -1):
-            if fd >= 0:
-                os.close(fd)
+        if visitor >= 0:
+            os.close(visitor)
+        if outcome and outcome[2] >= 0:
+            discard([outcome[2]])
         if self.supervisor > 0:
             # It ends right after its container: no zombie of ours stays.
             _supervisors.append(self.supervisor)
@@ -388,20 +393,16 @@ def _receive(
     sock: socket.socket, size: int, most_fds: int, flags: int = 0
 ) -> tuple[bytes, list[int]]:
     """One message; descriptors beyond *most_fds* are closed, a cut message is empty."""
-    # Room for a few more than expected, so that a surplus is seen and closed.
     fds = array.array("i")
-    message, ancillary, said, _ = sock.recvmsg(
-        size, socket.CMSG_SPACE(16 * fds.itemsize), flags | socket.MSG_CMSG_CLOEXEC
-    )
+    room = socket.CMSG_SPACE(MOST_DESCRIPTORS * fds.itemsize)
+    message, ancillary, said, _ = sock.recvmsg(size, room, flags | socket.MSG_CMSG_CLOEXEC)
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    for fd in fds[most_fds:]:
-        os.close(fd)
+    discard(fds[most_fds:])
     # Without a word it would pass for the end, and its descriptor would stay.
     if said & socket.MSG_TRUNC or (fds and not message):
-        for fd in fds[:most_fds]:
-            os.close(fd)
+        discard(fds[:most_fds])
         return b"\xff", []
     return message, fds.tolist()[:most_fds]
 

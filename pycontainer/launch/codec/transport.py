@@ -79,6 +79,8 @@ def from_memfd(fd: int, limit: int) -> memoryview:
         try:
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
         except OSError:
+            unknown, fd = fd, -1
+            _discard(unknown)
             _refuse("it came in something that is no memfd")
         if seals & _SEALS != _SEALS:
             _refuse("its memfd is not sealed")
@@ -92,7 +94,8 @@ def from_memfd(fd: int, limit: int) -> memoryview:
             _refuse(f"{size_text(size)} are more than the {size_text(limit)} of max_result")
         return _map(fd, size)
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 def _map(fd: int, size: int) -> memoryview:
@@ -103,6 +106,12 @@ def _map(fd: int, size: int) -> memoryview:
         return memoryview(mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=protection))
     except (OSError, ValueError) as error:
         _refuse(f"its {size_text(size)} cannot be mapped: {error}")
+
+
+def _discard(fd: int) -> None:
+    from ..discard import discard
+
+    discard([fd])
 
 
 def _refuse(reason: str) -> NoReturn:
