@@ -41,7 +41,12 @@ CALLER = """
 
 
 def cgroups_of(pid: int) -> list[Path]:
-    return list(Path("/sys/fs/cgroup").glob(f"**/pycontainer.*.{pid}.*"))
+    return [
+        Path(parent, name)
+        for parent, directories, _ in os.walk("/sys/fs/cgroup")  # others come and go
+        for name in directories
+        if name.startswith("pycontainer.") and f".{pid}." in name
+    ]
 
 
 @pytest.fixture
