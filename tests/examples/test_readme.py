@@ -41,6 +41,7 @@ def test_keywords_exist():
         pycontainer.run_command,
         pycontainer.Container,
         pycontainer.bind,
+        pycontainer.Limits,
     )
     known = {name for door in doors for name in inspect.signature(door).parameters}
     named = {
