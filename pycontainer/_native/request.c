@@ -15,7 +15,7 @@ static const struct pc_request *current;
 
 /* What came with the request besides its memfd: the files of members of the cgroups that the
    container is to enter, and in a loader those of the watch behind them. */
-static int others[PC_WATCH_PARENTS + PC_WATCH_MOST];
+static int others[1 + PC_WATCH_PARENTS + PC_WATCH_MOST]; /* and a memfd that none wants */
 static int other_count;
 
 const struct pc_request *pc_current_request(void)
