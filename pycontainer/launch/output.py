@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .running import Running
 
-__all__ = ["Output"]
+__all__ = ["Output", "close"]
 
 
 class Output:
@@ -46,7 +46,7 @@ class Output:
                 os.set_blocking(stdin.fileno(), False)
                 self._feed(stdin, memoryview(sent).cast("B"))
             else:
-                _close(stdin)
+                close(stdin)
         elif sent is not None:
             raise ValueError("input needs stdin=PIPE")
 
@@ -90,7 +90,7 @@ class Output:
                 left = left[:0]
             if not left:
                 del self.files[fd]
-                _close(stream)
+                close(stream)
 
         self.files[fd] = (select.POLLOUT, write)
 
@@ -119,7 +119,8 @@ def _room(fd: int) -> int:
         return 640 << 10
 
 
-def _close(stream: IO[Any]) -> None:
+def close(stream: IO[Any]) -> None:
+    """Close a pipe; what its reader has not waited for is dropped."""
     try:
         stream.close()
     except BrokenPipeError:

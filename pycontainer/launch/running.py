@@ -18,7 +18,7 @@ from ..plan.compile import Plan
 from .codec.transport import from_memfd
 from .codec.wire import EXCEPTION_ROOM
 from .exchange import Exchange
-from .output import Output
+from .output import Output, close
 from .results import Completed, ExitStatus, Usage
 from .stdio import Stdio
 from .verdict import verdict_of, words_of
@@ -204,7 +204,8 @@ class Running(Generic[T]):
     ) -> bool:
         """``Exchange.pump``, killing in between when a relayed signal was not obeyed."""
         while True:
-            times = [moment for moment in (deadline, self._kill_at) if moment is not None]
+            moments = (deadline, self._kill_at, self._stdio.wake_at)
+            times = [moment for moment in moments if moment is not None]
             if self.relaying:
                 # A signal that comes while poll(2) sleeps changes none of its arguments: the
                 # interpreter runs the handler and sleeps on (PEP 475).
@@ -214,6 +215,8 @@ class Running(Generic[T]):
             if self._exchange.over:
                 return False
             now = time.monotonic()
+            if self._stdio.wake_at is not None and now >= self._stdio.wake_at:
+                self._stdio.wake()
             if self._kill_at is not None and now >= self._kill_at:
                 self._kill_at = None
                 self.kill()
@@ -283,9 +286,14 @@ class Running(Generic[T]):
         if kind is not None or self._idle:
             self.end()
             return
-        if self.stdin is not None:
-            self.stdin.close()
         try:
+            if self._command:
+                # As Popen does: a program that writes more than a pipe holds has lost its reader.
+                for stream in (self.stdout, self.stderr):
+                    if stream is not None:
+                        stream.close()
+            if self.stdin is not None:
+                close(self.stdin)
             self.wait()
         except BaseException:
             self.end()

@@ -118,6 +118,21 @@ def test_an_exception_kills_it():
     assert running.returncode == -signal.SIGKILL
 
 
+def test_a_reader_that_stops_at_the_end_of_with():
+    """Popen closes its ends of the pipes before it waits, and so the writer ends."""
+    with start_command(HOST, ["yes"], stdout=PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"y\n"
+    assert running.returncode == -signal.SIGPIPE
+
+
+def test_what_was_not_read_when_it_ended():
+    with start_command(HOST, ["true"], stdin=PIPE, text=True) as running:
+        running.wait()
+        running.stdin.write("too late")  # waits in the buffer
+    assert running.returncode == 0
+
+
 def test_a_pidfd_to_select():
     with sh("exit 0") as running:
         assert select.select([running], [], [], 10)[0] == [running]
