@@ -129,6 +129,7 @@ def test_a_reader_that_stops_at_the_end_of_with():
 def test_what_was_not_read_when_it_ended():
     with start_command(HOST, ["true"], stdin=PIPE, text=True) as running:
         running.wait()
+        assert running.stdin is not None
         running.stdin.write("too late")  # waits in the buffer
     assert running.returncode == 0
 
