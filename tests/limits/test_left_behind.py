@@ -71,9 +71,11 @@ def marked(mark):
 
 def settle(condition, seconds=20.0):
     deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.01)
-    return condition()
+    return True
 
 
 @pytest.mark.timeout(60 + 2 * RUNS)
