@@ -30,14 +30,14 @@ _EXTENSIONS = "lib-dynload/"
 _SUFFIXES = tuple(_imp.extension_suffixes())
 
 # What the dynamic loader has in memory wherever Python runs (join.c loads those that it may lack).
-_LOADED = (
+_loaded = {
     "ld-linux-aarch64.so.1",
     "ld-linux-x86-64.so.2",
     "libc.so.6",
     "libdl.so.2",
     "libm.so.6",
     "libpthread.so.0",
-)
+}
 
 _KIND, _DIRECTORY, _FILE, _LINK = 0o170000, 0o040000, 0o100000, 0o120000  # inode(7)
 
@@ -56,7 +56,23 @@ def hold_stdlib(directory: str, hidden: Sequence[str]) -> Stdlib | None:
     names = b"".join(os.fsencode(name) + b"\0" for name in hidden) + b"\0"
     if lib.pc_hold_stdlib(os.fsencode(directory), ffi.from_buffer(names)):
         return None
+    _load_common_libraries()
     return Stdlib(directory)
+
+
+def _load_common_libraries() -> None:
+    """Load libz, where the interpreter has it not in itself: base64, email, gzip and zipfile import
+    modules that need it, and a container has no libraries.  (It is small; libcrypto, say, is not.)
+    """
+    if "binascii" in sys.builtin_module_names:
+        return
+    try:
+        import binascii
+    except ImportError:
+        return
+    file: str = binascii.__file__
+    with open(file, "rb") as library:
+        _loaded.update(_needed(library.read()) or ())
 
 
 class Stdlib:
@@ -112,7 +128,7 @@ class Stdlib:
             )
         for suffix in _SUFFIXES:
             file = _file(stem + suffix)
-            if file is not None and not (self.strict and _needs_more(_read(file))):
+            if file is not None and not (self.strict and _needs_more(file)):
                 path = self._start + file
                 return _frozen_importlib_external.spec_from_file_location(
                     name, path, loader=_Extension(name, path, file, self)
@@ -238,15 +254,22 @@ def _read(name: str) -> bytes:
         os.close(fd)
 
 
-def _needs_more(data: bytes) -> bool:
-    """Whether a shared library needs others than those in memory (elf(5); 64 bits, as x86-64 and
-    aarch64 have it).  The loader would look for them in the root directory of this process."""
+def _needs_more(name: str) -> bool:
+    """Whether a shared library needs others than those in memory, for which the loader would look
+    in the root directory of this process."""
+    needed = _needed(_read(name))
+    return needed is None or not _loaded.issuperset(needed)
+
+
+def _needed(data: bytes) -> list[str] | None:
+    """The libraries that a shared library needs (elf(5); of 64 bits and little endian, as x86-64
+    and aarch64 have it); None for what it does not understand."""
 
     def number(at: int, length: int) -> int:
         return int.from_bytes(data[at : at + length], "little")
 
     if data[:6] != b"\x7fELF\x02\x01":
-        return True
+        return None
     size, count = number(54, 2), number(56, 2)
     headers = [number(32, 8) + index * size for index in range(count)]
     # Of each segment: type, offset, address, length in the file.
@@ -266,5 +289,5 @@ def _needs_more(data: bytes) -> bool:
         if kind == 1 and address <= strings < address + length:  # PT_LOAD
             start = strings - address + offset
             names = [data[start + at : data.index(b"\0", start + at)] for at in needed]
-            return any(name.decode("latin-1") not in _LOADED for name in names)
-    return True
+            return [name.decode("latin-1") for name in names]
+    return None

@@ -53,9 +53,17 @@ def shared_library():
 
 def deep():
     import email.mime.text
-    import wave
 
-    return email.mime.text.MIMEText("x").get_content_type(), wave.__file__ == wave.__spec__.origin
+    return email.mime.text.MIMEText("x").get_content_type()
+
+
+def packed():
+    """Modules that may need libz, which no container has."""
+    import base64
+    import gzip
+    import zipfile
+
+    return gzip.decompress(gzip.compress(base64.b64encode(b"x"))), zipfile.__name__
 
 
 FUNCTIONS = {
@@ -63,7 +71,8 @@ FUNCTIONS = {
     in_latin_1: b"\xe4",
     unnoticed: "zipapp",
     shared_library: ("Profiler", "cProfile", True),
-    deep: ("text/plain", True),
+    deep: "text/plain",
+    packed: (b"eA==", "zipfile"),
 }
 parametrize = pytest.mark.parametrize("fn", FUNCTIONS, ids=lambda fn: fn.__name__)
 

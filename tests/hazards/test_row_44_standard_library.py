@@ -53,8 +53,8 @@ def stdlib(tmp_path, monkeypatch, victim):
     (directory / "site-packages/others/secret.py").write_text("secret = 1\n")
     (directory / "on_path/deep/secret.py").write_text("secret = 1\n")
     (directory / "wave.py").symlink_to("/tmp/planted.py")
-    (directory / "chunk.py").symlink_to(victim / "f")
-    (directory / "sndhdr.py").symlink_to("colorsys.py")
+    (directory / "shelve.py").symlink_to(victim / "f")
+    (directory / "sched.py").symlink_to("colorsys.py")
     for path in (directory, *directory.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o777)
@@ -188,7 +188,7 @@ def ways_up(fd):
         for there in (by_descriptor, by_path):
             if (there.st_dev, there.st_ino) != (top.st_dev, top.st_ino):
                 found.append(place)
-    for name in ("wave.py", "chunk.py", "sndhdr.py"):
+    for name in ("wave.py", "shelve.py", "sched.py"):
         try:
             os.open(name, os.O_RDONLY, dir_fd=fd)
             found.append(name)
@@ -387,9 +387,9 @@ def test_a_link_of_the_library_into_the_container(stdlib):
             pass
         else:
             return wave.__file__
-        import sndhdr
+        import sched
 
-        return vars(sndhdr)["whose"]
+        return vars(sched)["whose"]
 
     with start_container([]) as running:
         assert container_excursion(running, fn) == "the host"

@@ -231,7 +231,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     "12d": (
         STDLIB,
-        "if file is not None and not (self.strict and _needs_more(_read(file))):",
+        "if file is not None and not (self.strict and _needs_more(file)):",
         "if file is not None:",
     ),
     "12e": (
