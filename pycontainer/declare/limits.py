@@ -53,7 +53,8 @@ class Limits:
 
     Sizes are bytes, or texts such as "512m" (k, m, g, t: powers of 1024).  What meets a limit that
     has a ``Verdict`` is killed with everything in its container.  Which mechanism holds each of
-    them is in ``Completed.enforced``.
+    them is in ``Completed.enforced``.  An excursion into the container ends with it, but what the
+    excursion itself uses is the caller's.
 
     Attributes:
         cpu_time: processor time of all its processes together, in seconds.

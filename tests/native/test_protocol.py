@@ -19,6 +19,7 @@ from pycontainer.plan.steps import MountAttr, Op, StepFlag
         ("pc_order", protocol.ORDER),
         ("pc_request", protocol.REQUEST),
         ("pc_failure", protocol.FAILURE),
+        ("pc_watch", protocol.WATCH),
     ],
 )
 def test_sizes(name, layout):
