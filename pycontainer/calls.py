@@ -55,7 +55,8 @@ def call_with_container(
         timeout: the caller's patience, in seconds; then the container is killed.
         start_method: "forkserver" (fn is sent to a child of a lean helper process) or "fork"
             (fn runs in a fork of this process, with everything that is in its memory).
-        preload: modules that the helper has loaded already.
+        preload: modules that the helper has loaded already.  What *fn* imports while it runs must
+            be in the container or of the standard library.
         returns: "data" (nothing that comes back runs code here) or "pickle", for an fn that you
             trust with this process.
         allow: classes beyond the default list whose instances may come back: dataclasses, attrs

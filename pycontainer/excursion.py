@@ -69,7 +69,9 @@ def container_excursion(
             and capabilities.
         owner: go by way of the user namespace that owns the target's pid namespace, as Guix does:
             for a target whose own user namespace may not be joined from here directly.
-        preload: modules that *fn* needs and that are to be loaded first.
+        preload: modules that *fn* needs and that are to be loaded first.  Later only the host's
+            standard library can be imported, without what needs more shared libraries (``ctypes``),
+            and nothing of the container's.
         returns, allow, max_result: as for ``call_with_container``.
         env: environment variables for *fn*.
 
