@@ -13,6 +13,9 @@ WANTED = ("memory", "pids", "cpu")
 _DELEGATE = "systemd-run --user --scope -p Delegate=yes COMMAND (as root: without --user)"
 
 
+_WITHOUT = "limits go without: memory is looked at, and cpus= cannot be held"
+
+
 class Delegation(NamedTuple):
     """What was found, in the words of ``Finding``."""
 
@@ -53,12 +56,10 @@ def delegation(files: HostFiles) -> Delegation:
         detail = "cgroup v1, which is not delegated to this user"
         return Delegation(
             "limited",
-            f"{detail}: memory and process limits hold each process by itself",
+            f"{detail}: {_WITHOUT}",
             ("Boot with systemd.unified_cgroup_hierarchy=1, then: " + _DELEGATE,),
         )
-    return Delegation(
-        "limited", f"{detail}: memory and process limits hold each process by itself", (_DELEGATE,)
-    )
+    return Delegation("limited", f"{detail}: {_WITHOUT}", (_DELEGATE,))
 
 
 def _version_2(files: HostFiles, target: str, path: str) -> Delegation:
@@ -77,8 +78,7 @@ def _version_2(files: HostFiles, target: str, path: str) -> Delegation:
     if not _may_write(own):
         return Delegation(
             "limited",
-            f"cgroup v2, and {path} belongs to another user: memory and process limits hold each "
-            "process by itself",
+            f"cgroup v2, and {path} belongs to another user: {_WITHOUT}",
             (_DELEGATE,),
         )
     if absent:

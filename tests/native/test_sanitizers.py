@@ -46,6 +46,18 @@ keywords = [
 for words in keywords:
     for _ in range(3):  # the second and third with a spare
         assert pc.call_with_container([], os.getuid, **words) == words.get("guest_uid", 0)
+def busy():
+    while True:
+        pass
+
+from pycontainer.launch import limits as launch_limits
+
+for places in (launch_limits.hierarchies, lambda before: {}):  # with cgroups, and without
+    launch_limits.hierarchies = places
+    for method in ("forkserver", "fork"):
+        for limits in (pc.Limits(wall_time=0.3), pc.Limits(cpu_time=0.3, processes=20)):
+            ended = pc.run_container([], busy, limits=limits, start_method=method)
+            assert ended.verdict in (pc.Verdict.WALL_TIME, pc.Verdict.CPU_TIME), ended
 with pc.start_container([]) as box:
     for _ in range(3):
         assert pc.container_excursion(box, os.getpid) > 1
