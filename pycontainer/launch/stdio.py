@@ -117,13 +117,15 @@ class Stdio:
         return fd
 
     def _pipe(self, number: int) -> int:
-        read, write = os.pipe()
+        # The child's end, then ours: what a Ctrl-C leaves in the list is closed with it.
         if number == 0:
-            self.stdin = self._file(open(write, "wb", 0), True)  # noqa: SIM115
-            return self._own(read)
-        self._own(write)
+            self._owned += os.pipe()
+            self.stdin = self._file(open(self._owned.pop(), "wb", 0), True)  # noqa: SIM115
+            return self._owned[-1]
+        self._owned += os.pipe()[::-1]
+        file = self._file(open(self._owned.pop(), "rb", -1), False)  # noqa: SIM115
+        write = self._owned[-1]
         self._pipes.append(write)
-        file = self._file(open(read, "rb", -1), False)  # noqa: SIM115
         if number == 1:
             self.stdout = file
         else:
@@ -146,6 +148,12 @@ class Stdio:
     def serving(self, files: dict[int, Any]) -> AbstractContextManager[None]:
         """A block in which *files* holds what is to be watched besides the caller's pipes."""
         return nullcontext()
+
+    wake_at: float | None = None
+    """When ``wake()`` wants to be called (monotonic), or None."""
+
+    def wake(self) -> None:
+        """Do what its moment has come for."""
 
     def finish(self) -> None:
         """The container has ended: pass on what is left."""

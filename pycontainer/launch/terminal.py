@@ -16,6 +16,7 @@ import select
 import signal
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6  # places in what tcgetattr(
 _USUAL_SIZE = b"\x18\0\x50\0\0\0\0\0"  # struct winsize: 24 rows, 80 columns
 _AHEAD = 1 << 16  # bytes that wait to be shown before the program is held up
 _CHUNK = 4096  # where poll() sees room, a pipe has room for as much (pipe(7))
+_AGAIN = 0.05  # seconds between looks at whether the end of the input has been read
 _LEFTOVERS = 1 << 20  # bytes that are taken from those who outlive the container
 
 Files = dict[int, Any]
@@ -63,7 +65,6 @@ class TerminalStdio(Stdio):
         self._master, self._slave = os.openpty()  # neither is inherited
         self._typed, self._shown = bytearray(), bytearray()
         self._files: Files = {}
-        self._holds = False
         self._saved: list[Any] | None = None
         self.name = os.ttyname(self._slave)
         os.set_blocking(self._master, False)
@@ -74,6 +75,7 @@ class TerminalStdio(Stdio):
                 self._sink = _duplicate(1 if stdout is None else stdout, os.O_WRONLY)
             if self._source >= 0 and os.isatty(self._source):
                 self._user = self._source
+            self._ends = self._source >= 0 and self._user < 0  # its end is to be typed
             self._prepare()
             slave = self._slave
             super().__init__(slave, slave, slave if stderr is None else stderr, text)
@@ -142,6 +144,8 @@ class TerminalStdio(Stdio):
         """
         self._files = files
         try:
+            if self._ends:
+                self.wake_at = time.monotonic() + _AGAIN
             with self._signals():
                 self._raw()
                 self._watch()
@@ -149,6 +153,7 @@ class TerminalStdio(Stdio):
         finally:
             self._cook()
             self._detach()
+            self.wake_at = None
 
     def _detach(self) -> None:
         for fd in (self._master, self._source, self._sink):
@@ -206,11 +211,25 @@ class TerminalStdio(Stdio):
             self._typed += data
         else:
             self._files.pop(self._source, None)
-            if self._user != self._source:
-                self._typed += _end_of_input(self._master)
             self._close("_source")
         self._type()
         self._after()
+
+    def wake(self) -> None:
+        """Type the end of the input, for whoever reads on, as often as there is nothing to read.
+
+        Not once and for all: what is typed just before a shell begins to read key by key is no
+        end any more, but a NUL (n_tty_set_termios() in the kernel's drivers/tty/n_tty.c).
+        """
+        self.wake_at = None if self._master < 0 else time.monotonic() + _AGAIN
+        if self.wake_at is None or self._source >= 0 or self._typed:
+            return
+        if self._slave < 0:
+            self._typed += _end_of_input(self._master)
+            self._ends, self.wake_at = False, None
+        elif not _ready(self._slave, select.POLLIN):
+            self._typed += _end_of_input(self._master)[:1]
+        self._type()
 
     def _type(self) -> None:
         while self._typed and self._master >= 0:
@@ -382,17 +401,16 @@ _FATAL = (
 
 
 def _end_of_input(terminal: int) -> bytes:
-    """What to type for the end of the input (VEOF of termios(3)); nothing in raw mode.
+    """What to type for the end of the input: VEOF of termios(3).
 
-    Twice: after a line that has been begun, the first one only sends that off.
+    Twice, as after a line that has been begun the first one only sends that off; once where the
+    program reads key by key, which then takes it as from a person.
 
     Arguments:
         terminal: either end of it.
     """
     modes = termios.tcgetattr(terminal)
-    if not modes[_LFLAG] & termios.ICANON:
-        return b""
-    return bytes(modes[_CC][termios.VEOF]) * 2
+    return bytes(modes[_CC][termios.VEOF]) * (2 if modes[_LFLAG] & termios.ICANON else 1)
 
 
 class _End(io.RawIOBase):
@@ -460,10 +478,14 @@ class _Screen(_End):
                 return 0
 
 
-def _wait(fd: int, events: int) -> None:
+def _ready(fd: int, events: int, timeout: float | None = 0.0) -> bool:
     poll = select.poll()
     poll.register(fd, events)
-    poll.poll()
+    return bool(poll.poll(timeout))
+
+
+def _wait(fd: int, events: int) -> None:
+    _ready(fd, events, None)
 
 
 def _duplicate(stream: Any, access: int) -> int:

@@ -259,6 +259,19 @@ def test_asked_for_at_pipes():
     assert done.returncode == 0
 
 
+def test_the_end_of_the_input_ends_a_shell():
+    # It reads key by key, with readline, at times; either way it has to end.
+    line = ["--host-system", "-t", "-e", "TERM=dumb", "bash", "--norc", "-i"]
+    for pause in ("", "sleep 0.4; "):
+        process = subprocess.Popen(
+            ["sh", "-c", f"{pause}echo 'echo $((40+2))'; {pause}true"], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        with process, process.stdout:
+            done = run(*line, stdin=process.stdout)
+        assert b"42\r\n" in done.stdout
+
+
 def test_a_line_without_an_end_and_then_nothing():
     assert run("--host-system", "-t", "cat", input=b"typed").stdout == b"typed"
 
