@@ -28,12 +28,15 @@ PROGRAM = """
         with start_container([], quick) as running:
             return running.result()
 
+    # One bind: each has a line of its own, see below.
+    programs = [bind("/usr"), symlink("/lib", "usr/lib"), symlink("/lib64", "usr/lib64")]
     kinds = {
         "plain": lambda: call_with_container([], quick),
         "hook": lambda: call_with_container([], quick, process_spawned_hook=lambda running: None),
         "fork": lambda: call_with_container([], quick, start_method="fork"),
         "timeout": wait,
         "started": started,
+        "command": lambda: run_command(programs, ["/usr/bin/true"], capture_output=True),
     }
     call = kinds[sys.argv[1]]
     caller = os.getpid()
@@ -122,6 +125,6 @@ PROGRAM = """
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["plain", "hook", "fork", "timeout", "started"])
+@pytest.mark.parametrize("kind", ["plain", "hook", "fork", "timeout", "started", "command"])
 def test_at_any_line(run_program, kind):
-    run_program(PROGRAM, kind)
+    run_program(PROGRAM, kind, timeout=110)

@@ -71,6 +71,22 @@ for wrong in ([pc.bind("/nowhere")], full):
         raise AssertionError(wrong)
 assert len(pc.call_with_container([], lambda: bytes(300_000))) == 300_000
 assert len(pc.call_with_container([], lambda data=bytes(300_000): data)) == 300_000
+host = pc.host_system()
+script = pc.file("/script", "#!/nowhere/interpreter", mode=0o755)
+for words in ({}, {"child_is_pid1": True}, {"namespaces": {"user", "mnt"}}):
+    for _ in range(3):
+        assert pc.run_command([host], ["sh", "-c", "exit 5"], **words).returncode == 5
+    for program in ("nowhere", "/script", "/usr", "/usr/lib/os-release"):
+        try:
+            pc.run_command([host, script], [program], **words)
+        except pc.SetupError as error:
+            assert error.filename == program
+        else:
+            raise AssertionError(program)
+with pc.start_command([host], ["sleep", "60"]) as box:
+    for _ in range(3):
+        assert pc.exec_command(box, ["sh", "-c", "exit 5"], env={"A": "b"}).returncode == 5
+    box.kill()
 pc.diagnose()
 print("well")
 """
