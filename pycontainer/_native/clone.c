@@ -344,14 +344,15 @@ int pc_fork_below_init(void)
     if (parent >= 0 && pid != 0)
         close(parent);
     if (pid == 0) {
+        char byte;
         sigprocmask(SIG_SETMASK, &before, NULL);
-        if (!is_init) {
         if (bound[0] >= 0) {
             close(bound[1]);
             if (read(bound[0], &byte, 1) != 1)
                 _exit(125); /* the init has said why not by its end */
             close(bound[0]);
         }
+        if (!is_init) {
             error = pc_tie_to(parent);
             close(parent);
         }
@@ -368,10 +369,10 @@ int pc_fork_below_init(void)
         pc_close(&bound[0]);
         pc_close(&bound[1]);
         pc_init(pid, PC_FD_CALL);
-    sigprocmask(SIG_SETMASK, &before, NULL);
     }
     pc_close(&bound[0]);
     pc_close(&bound[1]);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     PyOS_AfterFork_Parent();
     PyGILState_Release(gil);
     return error;

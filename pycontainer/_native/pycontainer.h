@@ -337,8 +337,8 @@ extern int pc_proc; /* O_PATH of the host's /proc, opened before the first mount
 int pc_set_limit(uint64_t resource, uint64_t soft, uint64_t hard);
 int pc_set_affinity(const void *set, size_t size);
 int pc_install_filter(const void *program, size_t size, uint64_t flags);
-
 int pc_install_init_filter(void);
+
 /* library.c */
 void *pc_symbol(const char *library, const char *name);
 
@@ -393,8 +393,8 @@ void pc_set_cgroup_members(const int *members, int count);
 bool pc_take_watch_descriptors(int *fds, int count);
 int pc_become_member(bool namespace);
 int pc_run_plan(int part);
-int pc_limit_init(void);
 bool pc_has_filter(void);
+int pc_limit_init(void);
 int pc_close_all_but_call(void);
 
 /* clone.c */
