@@ -4,6 +4,7 @@ should answer by its documented rules, written down a second time.
 
 from __future__ import annotations
 
+import functools
 import platform
 import struct
 
@@ -14,10 +15,15 @@ I386, ARM = 0x40000003, 0x40000028
 KILL, ALLOW, LOG, ERRNO = 0x80000000, 0x7FFF0000, 0x7FFC0000, 0x00050000
 
 
+@functools.lru_cache(maxsize=16)
+def _decoded(program: bytes) -> list[tuple[int, int, int, int]]:
+    return list(struct.iter_unpack("<HBBI", program))
+
+
 def run(program: bytes, number: int, arguments=(0,) * 6, arch: int = NATIVE) -> int:
     """What one program returns."""
     data = struct.pack("<IIQ6Q", number & 0xFFFFFFFF, arch, 0, *arguments)
-    code = list(struct.iter_unpack("<HBBI", program))
+    code = _decoded(program)
     a = at = 0
     while True:
         op, yes, no, k = code[at]

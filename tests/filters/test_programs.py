@@ -168,7 +168,7 @@ def test_combined_filters_that_refuse_the_next_program():
 actions = st.sampled_from(["allow", "log", "kill", 0, 1, 13, 38])
 numbers = st.one_of(st.integers(0, 8), st.sampled_from([0x5412, 2**31, 2**32 - 1]))
 conditions = st.one_of(
-    st.builds(SyscallArgument, st.integers(0, 2), st.sampled_from(["==", "!="]), numbers),
+    st.builds(SyscallArgument, st.integers(0, 2), st.just("=="), numbers),
     st.builds(
         SyscallArgument,
         st.integers(0, 2),
@@ -208,7 +208,7 @@ arguments = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(simple, min_size=1, max_size=3), st.lists(arguments, min_size=2, max_size=2))
 def test_programs_answer_as_documented(parts, given_arguments):
     seccomp = parts[0]
