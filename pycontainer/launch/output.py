@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import select
+import weakref
 from collections.abc import Callable, Iterable
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ class Output:
     """What is read from a container's pipes, and written to its stdin, while it is waited for."""
 
     def __init__(self, running: Running[Any], input: Any, most: int | None = None) -> None:
-        self._running = running
+        # It holds this one; a Running that nobody has any more must end at once, not some day.
+        self._running = weakref.ref(running)
         self._most = most  # bytes of stdout and stderr together
         self._amount = 0  # of them, so far
         if input is not None and running.text is not None:
@@ -74,8 +76,8 @@ class Output:
         left = len(data) if self._most is None else self._most - self._amount
         self._read[name].append(data[:left])
         self._amount += min(len(data), left)
-        if len(data) > left:
-            self._running.overflow()
+        if len(data) > left and (running := self._running()) is not None:
+            running.overflow()
 
     def _feed(self, stream: IO[bytes], left: memoryview) -> None:
         fd = stream.fileno()
