@@ -432,6 +432,17 @@ struct pc_target {
 int pc_namespace_numbers(int directory, uint64_t numbers[PC_NAMESPACES]);
 int pc_look_at(int pid, struct pc_target *target);
 
+/* spares.c */
+bool pc_is_spare(pid_t pid);
+bool pc_forget_spare(pid_t pid);
+void pc_end_spares(void);
+void pc_drop_spares(void);
+pid_t pc_use_spare(const struct pc_order *order, const int *fds, int count, int *pidfd);
+void pc_want_spare(const struct pc_order *order);
+const struct pc_order *pc_wanted_spare(void);
+bool pc_spares_wait(void);
+int pc_make_spare(int lifeline);
+
 /* shed.c */
 void pc_shed_interpreter(void);
 

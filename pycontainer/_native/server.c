@@ -38,6 +38,9 @@ static struct {
     bool hurried;     /* and whether it came soon after the one before */
 } server = {.signals = -1, .lifeline = {-1, -1}};
 
+enum { HURRY = 3000000 };       /* nanoseconds */
+enum { SPARE_LIFE = 10000000 }; /* microseconds without an order */
+
 static int tell(int socket, struct pc_status status, int pidfd)
 {
     return pc_send(socket, &status, sizeof(status), &pidfd, pidfd >= 0);
@@ -71,44 +74,14 @@ struct ordered {
 static struct pc_watch loaders_watch;
 static bool loader_watches;
 
-/* ---- spares: processes for containers and for excursions, cloned before they are ordered; each
-   for a function or for a command ---- */
-
-enum { JOINS = 1, COMMANDS = 2, SPARES = 4 };
-enum { HURRY = 3000000 };       /* nanoseconds */
-enum { SPARE_LIFE = 10000000 }; /* microseconds without an order */
-
-static struct spare {
-    pid_t pid; /* 0: there is none */
-    int pidfd, socket;
-    bool wanted;
-    struct pc_order order;
-} spares[SPARES];
-
-static struct spare *spare_for(const struct pc_order *order)
-{
-    return &spares[(order->flags & PC_ORDER_JOIN ? JOINS : 0) |
-                   (order->flags & PC_ORDER_COMMAND ? COMMANDS : 0)];
-}
-
-static void forget_spare(struct spare *spare)
-{
-    close(spare->pidfd);
-    close(spare->socket);
-    spare->pid = 0;
-}
-
 /* A child that is neither known nor a spare: what a container without a pid namespace leaves when
    its init is killed becomes a child of ours (PR_SET_CHILD_SUBREAPER). */
 static bool is_known(pid_t pid)
 {
-    for (int i = 0; i < SPARES; i++)
-        if (spares[i].pid == pid)
-            return true;
     for (size_t i = 0; i < server.count; i++)
         if (server.children[i].pid == pid)
             return true;
-    return false;
+    return pc_is_spare(pid);
 }
 
 /* Whether it may have left strangers. */
@@ -138,12 +111,7 @@ static bool report_end(pid_t pid, int status, const struct rusage *usage)
         *child = server.children[--server.count];
         return !own_pids;
     }
-    for (int i = 0; i < SPARES; i++)
-        if (spares[i].pid == pid) {
-            forget_spare(&spares[i]);
-            return false;
-        }
-    return true;
+    return !pc_forget_spare(pid);
 }
 
 /* Reaps what has ended and tells its callers. */
@@ -228,67 +196,6 @@ static int start_child(const struct ordered *ordered, bool received)
     return 1;
 }
 
-static void end_spares(void)
-{
-    for (int i = 0; i < SPARES; i++)
-        if (spares[i].pid > 0) {
-            kill(spares[i].pid, SIGKILL); /* not reaped yet, so the number is its own */
-            forget_spare(&spares[i]);
-        }
-}
-
-/* Hands the order to a spare that was made for such a one. */
-static bool use_spare(const struct ordered *ordered)
-{
-    const struct pc_order *order = &ordered->order;
-    struct spare *spare = spare_for(order);
-    uint64_t started = pc_now();
-
-    if (spare->pid == 0 || memcmp(&spare->order, order, sizeof(*order)) != 0 ||
-        pc_send(spare->socket, order, sizeof(*order), ordered->fds, ordered->count) != 0)
-        return false;
-    pid_t pid = spare->pid;
-    int pidfd = spare->pidfd;
-    close(spare->socket);
-    spare->pid = 0;
-    adopt(pid, pidfd, ordered, started);
-    return true;
-}
-
-/* The next order is likely to be like this one. */
-static void want_spare(const struct pc_order *order)
-{
-    struct spare *spare = spare_for(order);
-
-    if (spare->pid > 0) {
-        if (memcmp(&spare->order, order, sizeof(*order)) == 0)
-            return;
-        kill(spare->pid, SIGKILL);
-        forget_spare(spare);
-    }
-    spare->order = *order;
-    spare->wanted = true;
-}
-
-/* One that is wanted, an excursion's first, or NULL. */
-static struct spare *wanted_spare(void)
-{
-    static const int places[SPARES] = {JOINS, JOINS | COMMANDS, 0, COMMANDS};
-
-    for (int i = 0; i < SPARES; i++)
-        if (spares[places[i]].wanted)
-            return &spares[places[i]];
-    return NULL;
-}
-
-static bool any_waits(void)
-{
-    for (int i = 0; i < SPARES; i++)
-        if (spares[i].pid > 0)
-            return true;
-    return false;
-}
-
 /* How long to wait for something else to do, in microseconds, before a spare is made; -1: for ever.
    What was just ordered comes first.  A clone of all namespaces holds locks of the kernel that a
    container needs for its mounts, and whatever runs here takes a processor from an excursion,
@@ -297,39 +204,15 @@ static bool any_waits(void)
    needs those locks again when it ends, which for a short program is after 1.5 ms. */
 static long patience(void)
 {
-    const struct spare *spare = wanted_spare();
+    const struct pc_order *wanted = pc_wanted_spare();
 
-    if (spare) {
-        if (server.count == 0)
-            return 0;
-        if (spare->order.flags & PC_ORDER_JOIN)
-            return server.hurried ? 100 : 1000;
-        return 3000;
-    }
-    return any_waits() ? SPARE_LIFE : -1;
-}
-
-/* Makes one spare that is wanted.  0: in it. */
-static int make_spare(void)
-{
-    struct spare *spare = wanted_spare();
-    int sockets[2];
-
-    spare->wanted = false;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
-        return 1; /* the next order is served without */
-    if (pc_raise_fds(sockets, 2) == 0) {
-        spare->pid = pc_spawn_spare(&spare->order, sockets[1], server.lifeline[0], &spare->pidfd);
-        if (spare->pid == 0)
-            return 0;
-        spare->socket = sockets[0];
-    }
-    if (spare->pid <= 0) {
-        spare->pid = 0;
-        close(sockets[0]);
-    }
-    close(sockets[1]);
-    return 1;
+    if (!wanted)
+        return pc_spares_wait() ? SPARE_LIFE : -1;
+    if (server.count == 0)
+        return 0;
+    if (wanted->flags & PC_ORDER_JOIN)
+        return server.hurried ? 100 : 1000;
+    return 3000;
 }
 
 static int open_server(void)
@@ -435,12 +318,17 @@ static int serve_order(int control)
             loader_watches = ordered.watched;
             loaders_watch = ordered.watch;
         }
-        if (!use_spare(&ordered))
+        int pidfd;
+        const uint64_t started = pc_now();
+        const pid_t spare = pc_use_spare(order, ordered.fds, ordered.count, &pidfd);
+        if (spare > 0)
+            adopt(spare, pidfd, &ordered, started);
+        else
             outcome = start_child(&ordered, false);
         if (outcome == 0)
             return 0;
         if (!(order->flags & PC_ORDER_LOADER))
-            want_spare(order);
+            pc_want_spare(order);
         if (ordered.watched)
             count = ordered.count; /* the watch has the others */
     }
@@ -484,11 +372,11 @@ int pc_serve(int control, int caller)
         }
         if (ready > 0 || watch_first)
             ; /* a spare is made only with nothing else to do */
-        else if (wanted_spare()) {
-            if (make_spare() == 0)
+        else if (pc_wanted_spare()) {
+            if (pc_make_spare(server.lifeline[0]) == 0)
                 return PC_SERVED_SPARE;
         } else
-            end_spares();
+            pc_end_spares();
         if (polled[0].revents)
             reap();
         if (watch >= 0 || polled[3].revents)
@@ -503,7 +391,7 @@ int pc_serve(int control, int caller)
                 break;
         }
     }
-    end_spares();
+    pc_end_spares();
     kill_children();
     pc_end_children();
     pc_watch_end_all();
@@ -547,7 +435,7 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, const struct 
 
     /* A copy of a helper, at one remove or two, has the helper's children in its tables. */
     server.count = 0;
-    memset(spares, 0, sizeof(spares));
+    pc_drop_spares();
     pc_forget_watchers();
     pc_default_signals(); /* with SIGCHLD ignored there would be nobody to wait for */
     if (received)
