@@ -134,8 +134,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    close(PC_FD_CWD);\n    close(pc_proc);\n    pc_proc = -1;\n",
         "",
         VISIT_C,
-        "    if (syscall(SYS_close_range, (unsigned)PC_FD_STATUS + 1, ~0U, 0) == 0)\n",
-        "",
+        "    error = pc_close_from(PC_FD_STATUS + 1);\n",
+        "    error = 0;\n",
     ),
     # A fork of the caller for every call.
     "7": (
@@ -156,7 +156,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    except KeyError as error:\n"
         "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _end_inter",
         DISPATCH,
-        "                if os.getpid() != caller:\n                    os._exit(child.FAILED)\n",
+        "                if os.getpid() != caller:\n"
+        "                    os._exit(125)  # as child.FAILED\n",
         "                pass\n",
     ),
     "9b": (
@@ -261,21 +262,22 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # All ties to the caller: the helper's two, and the kernel's to the helper.
     "18": (
         SERVER_C,
-        "    pc_end_children();\n    return PC_SERVED_END;\n",
-        "    return PC_SERVED_END;\n",
+        "    pc_end_children();\n    pc_watch_end_all();\n    take_last",
+        "    pc_watch_end_all();\n    take_last",
         SERVER_C,
         "        kill(server.children[i].pid, SIGKILL); /* not",
         "        continue; /* not",
         CHILD_C,
         "    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)\n        return errno;\n"
-        "    if (poll",
-        "    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0)\n        return errno;\n    if (poll",
+        "    if (poll(&life",
+        "    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0)\n        return errno;\n"
+        "    if (poll(&life",
     ),
     # What a container without a pid namespace leaves.
     "18b": (
         SERVER_C,
-        "    pc_end_children();\n    return PC_SERVED_END;\n",
-        "    return PC_SERVED_END;\n",
+        "    pc_end_children();\n    pc_watch_end_all();\n    take_last",
+        "    pc_watch_end_all();\n    take_last",
     ),
     # A tie that comes too late.
     "18c": (CHILD_C, "    return ended.revents ? EOWNERDEAD : 0;\n", "    return 0;\n"),
