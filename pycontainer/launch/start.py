@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import errno
-import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._native import lib
 from ..declare.container import Container
 from ..errors import ContainerExitError, HelperError, SetupError
 from ..plan.compile import Plan, compile
 from ..plan.pack import pack
-from ..plan.steps import MountAttr, Op, Step
-from .codec.allow import check_allow
+from ..plan.steps import Step
 from .command import Command
 from .dispatch import Dispatch
 from .exchange import Exchange
 from .forkserver import Forkserver, forkserver
-from .identity import Identity, identity_of, is_host_root
-from .protocol import Preamble, namespace_bits, pack_order, pack_request
+from .identity import identity_of, is_host_root
+from .options import MAX_RESULT, CallOptions, preamble_of
+from .protocol import namespace_bits, pack_order, pack_request
 from .results import name_of
 from .running import Running
+from .set_id import guarded
 from .stdio import Stdio, occupy_standard_streams
 from .words import clone_failure, load_error, setup_failure
 
@@ -32,56 +31,6 @@ if TYPE_CHECKING:
     from .limits import Hold
 
 __all__ = ["MAX_RESULT", "CallOptions", "start", "start_join"]
-
-MAX_RESULT = 256 << 20
-"""The most bytes that a result may have, unless ``max_result=`` says otherwise."""
-
-
-class CallOptions(NamedTuple):
-    """The options of a call that are not the container's, checked.
-
-    Raises:
-        ValueError, TypeError: naming the option.
-    """
-
-    start_method: str = "forkserver"
-    preload: tuple[str, ...] = ()
-    returns: str = "data"
-    allow: tuple[Any, ...] = ()
-    max_result: int = MAX_RESULT
-    process_spawned_hook: Callable[[Running[Any]], object] | None = None
-    populate_filesystem: Callable[[], object] | None = None
-
-    @classmethod
-    def of(cls, *, preload: Iterable[str] = (), allow: Iterable[Any] = (), **rest: Any) -> Any:
-        """Checked; iterables become tuples."""
-        if isinstance(preload, str):
-            raise TypeError(f"preload= takes names of modules, as in preload=[{preload!r}]")
-        options = cls(preload=tuple(preload), allow=check_allow(allow), **rest)
-        if options.start_method not in ("forkserver", "fork"):
-            raise ValueError(
-                f"start_method is 'forkserver' or 'fork', not {options.start_method!r}"
-            )
-        if options.returns not in ("data", "pickle"):
-            raise ValueError(f"returns is 'data' or 'pickle', not {options.returns!r}")
-        if not isinstance(options.max_result, int) or options.max_result < 0:
-            raise ValueError(f"max_result is a number of bytes, not {options.max_result!r}")
-        if options.start_method == "fork" and options.preload:
-            raise ValueError("preload= is for the forkserver; a forked child has what you loaded")
-        return options
-
-
-def _preamble(env: Mapping[str, str], options: CallOptions) -> bytes:
-    path = [entry for entry in sys.path if isinstance(entry, str)]
-    if "" in path:  # the current directory, which the container does not have
-        try:
-            current = [os.getcwd()]
-        except OSError:
-            current = []  # removed: nothing can be imported from there
-        path = [part for entry in path for part in ([entry] if entry else current)]
-    return Preamble.pack(
-        path, sys.argv, (sys.prefix, sys.exec_prefix), env, options.returns, options.max_result
-    )
 
 
 def start(
@@ -113,7 +62,7 @@ def start(
 
         if not callable(fn):
             payloads.dump_payload(fn)  # words the error
-        chunks = [_preamble(container.env, options)]
+        chunks = [preamble_of(container.env, options)]
         if not fork:
             data = payloads.dump_payload(
                 fn, allow=options.allow, populate=options.populate_filesystem
@@ -141,7 +90,7 @@ def start(
         server = forkserver(options.preload, ranges=True)
     identity = identity_of(container, host_root, None if server is None else server.sizes)
     streams = stdio()
-    plan = _for_host(compile(container), identity, container.guest_uid, streams)
+    plan = guarded(compile(container), identity, container.guest_uid, streams)
     flags = 0
     if streams.is_terminal:
         flags |= lib.PC_REQUEST_TERMINAL
@@ -275,7 +224,7 @@ def start_join(
         from . import payload as payloads
 
         data = payloads.dump_payload(fn, allow=options.allow)
-        chunks = [_preamble(env, options), *data.chunks]
+        chunks = [preamble_of(env, options), *data.chunks]
     if options.process_spawned_hook is not None:
         flags |= lib.PC_REQUEST_WAIT
         quiet = False
@@ -455,30 +404,3 @@ def _program_of(seccomp: SeccompFilter | None) -> tuple[bytes, ...]:
     from .filters import program_of  # few containers have one
 
     return program_of(seccomp)
-
-
-def _for_host(plan: Plan, identity: Identity, guest_uid: int, streams: Stdio) -> Plan:
-    """Host root's containers may write to its files only without set-id modes (HAZARDS 31).
-
-    With ids that the caller chose itself, the file behind stdout is one that they may chmod.
-    """
-    if not identity.host_root or not identity.uid_map:
-        return plan
-    writable = any(
-        (step.op in (Op.BIND, Op.ROOT_DIRECTORY) and not step.attributes & MountAttr.READ_ONLY)
-        or any(option.startswith("upperdir=/") for option in step.options)
-        for step in plan.steps
-    )
-    if not identity.mount_uid_map:
-        writable = writable or streams.hold_files()
-    if not writable:
-        return plan
-    after = max(
-        index
-        for index, step in enumerate(plan.steps)
-        if step.op in (Op.LOCK, Op.ROOT_READ_ONLY, Op.PIVOT) or index < plan.hook
-    )
-    steps = list(plan.steps)
-    # Where host root is not id 0 inside, a nested user namespace could give file capabilities.
-    steps.insert(after + 1, Step(Op.REFUSE_SET_ID, numbers=(int(guest_uid != 0),)))
-    return Plan(tuple(steps), plan.hook, plan.start + 1, plan.seccomp)
