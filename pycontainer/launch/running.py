@@ -320,7 +320,8 @@ class Running(Generic[T]):
         if self._completed is not None:
             return
         exchange = self._exchange
-        if not exchange.ready:
+        # What has written is running, though its init may not have come to say so.
+        if not exchange.ready and not self._overflowed:
             self.close()
             self._refuse(exchange)
         status = exchange.status or ExitStatus(signal=int(signal.SIGKILL))

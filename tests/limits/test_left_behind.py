@@ -145,11 +145,13 @@ def test_the_sweep_leaves_the_living_alone(is_root):
 
 def test_a_helper_that_is_killed():
     running = start_container([], lambda: time.sleep(60), limits=Limits(memory="50m"))
-    os.kill(forkservers.forkserver().pid, signal.SIGKILL)
+    server = forkservers.forkserver()
+    os.kill(server.pid, signal.SIGKILL)
     with pytest.raises(Exception, match="helper process died"):
         running.wait(20)
     running.close()
     assert settle(lambda: not cgroups_of(os.getpid()))
+    assert settle(lambda: not server.alive())  # the kernel closes its sockets one by one
     assert call_with_container([], lambda: 5, limits=Limits(memory="50m")) == 5
 
 
