@@ -50,6 +50,7 @@ STDLIB_C = "pycontainer/_native/stdlib.c"
 STDIO = "pycontainer/launch/stdio.py"
 WATCH_C = "pycontainer/_native/watch.c"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
+TREE_C = "pycontainer/_native/tree.c"
 VISIT_C = "pycontainer/_native/visit.c"
 FILTERS = "pycontainer/launch/filters.py"
 LAYERS = "pycontainer/plan/layers.py"
@@ -279,8 +280,15 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    pc_end_children();\n    pc_watch_end_all();\n    take_last",
         "    pc_watch_end_all();\n    take_last",
     ),
-    # A tie that comes too late.
-    "18c": (CHILD_C, "    return ended.revents ? EOWNERDEAD : 0;\n", "    return 0;\n"),
+    # A tie that comes too late, and a helper that does not look for leftovers.
+    "18c": (
+        CHILD_C,
+        "    return ended.revents ? EOWNERDEAD : 0;\n",
+        "    return 0;\n",
+        TREE_C,
+        "        if (!spared || !spared(pids.all[i])) {\n",
+        "        if (!spared) {\n",
+    ),
     # Process 1 without a handler, and an init that waits for its main child alone.
     "19": (CHILD_C, "{SIGTERM, SIGHUP, SIGQUIT, ", "{SIGHUP, SIGQUIT, "),
     "19b": (
