@@ -185,8 +185,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return (getattr, (sys, name)) if name else NotImplemented
 
     def note_imports_of(self, fn: Any) -> None:
-        """Note what the import statements of *fn*, and of what it refers to, name, though fn itself
-        goes by name."""
+        """Note what the import statements of *fn*, and of what it refers to, name, if fn goes by
+        name: then nothing else does."""
         while True:
             if isinstance(fn, functools.partial):
                 fn = fn.func
@@ -194,32 +194,33 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 fn = fn.__func__
             else:
                 break
-        if isinstance(fn, types.FunctionType):
+        if isinstance(fn, types.FunctionType) and self._goes_by_name(fn):
             facts = code_facts(fn.__code__)
             self._note_imports(facts, fn.__globals__)
             referred = [
                 fn.__globals__[name] for name in facts.global_names if name in fn.__globals__
             ]
-            self._note_imports_below(referred, facts.names)
+            modules = [each for each in referred if type(each) is types.ModuleType]
+            modules += [each for one in modules for each in loaded_submodules(one, facts.names)]
+            self._note_imports_below(referred, modules, facts.names)
 
     def _note_imports(self, facts: CodeFacts, variables: dict[str, Any]) -> None:
         for name in imported_names(facts, variables):
             if name not in self.imports:
                 self.imports.append(name)
 
-    def _note_imports_below(self, referred: list[Any], names: frozenset[str]) -> None:
+    def _note_imports_below(
+        self, referred: list[Any], modules: list[types.ModuleType], names: frozenset[str]
+    ) -> None:
         """Note the imports of the functions that code with these *names* refers to: directly, or
-        as attributes of a module.  They may go by name, and then nothing else looks at them."""
-        for thing in referred:
-            things = [thing]
-            if type(thing) is types.ModuleType:
-                modules = [thing, *loaded_submodules(thing, names)]
-                things = [
-                    vars(module)[name] for module in modules for name in names & vars(module).keys()
-                ]
-            for each in things:
-                for function in importing_functions(each, names):
-                    self._note_imports(code_facts(function.__code__), function.__globals__)
+        as attributes of *modules*.  They may go by name, and then nothing else looks at them."""
+        things = [each for each in referred if type(each) is not types.ModuleType]
+        for module in modules:
+            variables = vars(module)
+            things += [variables[name] for name in names if name in variables]
+        for thing in things:
+            for function in importing_functions(thing, names):
+                self._note_imports(code_facts(function.__code__), function.__globals__)
 
     def _reduce_function(self, function: types.FunctionType) -> Any:
         code = function.__code__
@@ -230,7 +231,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
         _, sent, names_sent = self._globals.get(id(original)) or self._begin_globals(original)
         variables = {}
-        packages = []
+        packages: list[types.ModuleType] = []
         referred = []
         for name in facts.global_names:
             if name in original:
@@ -258,13 +259,14 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 filled.append(cell)
                 contents.append(value)
 
-        self._note_imports_below(referred, facts.names)
+        # The modules are only to be loaded; nothing is done with them.
+        modules = [module for each in packages for module in loaded_submodules(each, facts.names)]
+        if referred:
+            self._note_imports_below(referred, packages + modules, facts.names)
         attributes = _own_attributes(function, facts)
         made = reconstruct.make_function, (code, sent, cells)
         if not (variables or filled or attributes or packages):
             return made
-        # The modules are only to be loaded; nothing is done with them.
-        modules = [module for each in packages for module in loaded_submodules(each, facts.names)]
         state = (variables, tuple(filled), tuple(contents), attributes, modules)
         return (*made, state, None, None, reconstruct.fill_function)
 

@@ -165,22 +165,22 @@ _importing_methods: dict[int, tuple[weakref.ref[type], dict[str, types.FunctionT
 _importing: dict[int, tuple[weakref.ref[types.CodeType], bool]] = {}
 
 
-def importing_functions(thing: Any, names: frozenset[str]) -> Iterator[types.FunctionType]:
+def importing_functions(thing: Any, names: frozenset[str]) -> list[types.FunctionType]:
     """Functions with import statements that code may call which refers to *thing*.
 
     That is *thing* itself, or the methods of a class or an instance that the code names by one of
     *names* or calls by syntax.  What these call in turn is not looked at.
     """
-    thing = _unwrapped(thing)
+    if isinstance(thing, _WRAPPERS):
+        thing = _unwrapped(thing)
     if isinstance(thing, types.FunctionType):
-        if _imports(thing):
-            yield thing
-        return
+        return [thing] if _imports(thing) else []
     kind = thing if isinstance(thing, type) else type(thing)
-    if getattr(kind, "__module__", None) != "builtins":
-        for name, method in _methods(kind).items():
-            if name in names or name in _CALLED_BY_SYNTAX:
-                yield method
+    return [
+        method
+        for name, method in _methods(kind).items()
+        if name in names or name in _CALLED_BY_SYNTAX
+    ]
 
 
 def _methods(kind: type) -> dict[str, types.FunctionType]:
@@ -219,6 +219,10 @@ def _unwrapped(thing: Any) -> Any:
 
 
 _CachedFunction = type(functools.cache(lambda: None))
+_WRAPPERS = (
+    types.FunctionType, types.MethodType, functools.partial, functools.cached_property,
+    property, staticmethod, classmethod, _CachedFunction,
+)  # fmt: skip
 
 
 def _imports(function: types.FunctionType) -> bool:
