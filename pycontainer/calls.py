@@ -14,7 +14,7 @@ from .errors import ContainerExitError, ContainerTimeoutError, PayloadError
 from .launch.codec import decode, raised
 from .launch.results import Completed
 from .launch.running import Running
-from .launch.signals import relaying
+from .launch.signals import Relay, relaying
 from .launch.start import MAX_RESULT, CallOptions, ThreadsError, start
 from .launch.stdio import PIPE, Stdio, Stream
 
@@ -252,28 +252,53 @@ def _run(
     if fn is None:
         raise PayloadError("fn must be a function, not None; start_container() needs none")
     deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        running = start(container, fn, options, lambda: Stdio(*streams), deadline, quiet=True)
-        try:
-            return finish(running, timeout, deadline, signals)
-        except ThreadsError:
-            continue
+    return finish(
+        lambda relay: start(
+            container, fn, options, lambda: Stdio(*streams), deadline, quiet=True, relay=relay
+        ),
+        timeout,
+        deadline,
+        signals,
+    )
 
 
 def finish(
-    running: Running[Any],
+    begin: Callable[[Relay], Running[Any]],
     timeout: float | None,
     deadline: float | None,
     signals: Iterable[int],
     input: Any = None,
 ) -> Completed[Any]:
-    """Wait for *running*, relaying signals; kill it when *deadline* (monotonic) has passed."""
+    """Start with *begin* and wait for the end, relaying *signals* from before the start on.
+
+    Arguments:
+        deadline: a moment of the monotonic clock; then it is killed.
+        timeout: the seconds from the beginning to there, for messages.
+        input: what it reads from stdin.
+    """
+    with relaying(signals) as relay:
+        while True:
+            try:
+                return _finish(begin(relay), timeout, deadline, relay, input)
+            except ThreadsError:
+                continue
+
+
+def _finish(
+    running: Running[Any],
+    timeout: float | None,
+    deadline: float | None,
+    relay: Relay,
+    input: Any,
+) -> Completed[Any]:
     try:
-        with relaying(running, signals):
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            completed = running.capture(input, left)
-    except ContainerTimeoutError as error:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        completed = running.capture(input, left)
+    except ThreadsError:
         running.end()
+        raise
+    except ContainerTimeoutError as error:
+        _end(running, relay)
         final = ContainerTimeoutError(
             f"{running.args} did not end within {timeout:g} seconds and was killed",
             running._completed,
@@ -282,7 +307,14 @@ def finish(
         final.cmd, final.output, final.stderr = error.cmd, error.output, error.stderr
         raise final from None
     except BaseException:
-        running.end()
+        _end(running, relay)
         raise
     running.close()
     return completed
+
+
+def _end(running: Running[Any], relay: Relay) -> None:
+    try:
+        relay.restore()  # whoever has had enough of this wait too may interrupt it
+    finally:
+        running.end()

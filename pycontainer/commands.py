@@ -13,6 +13,7 @@ from .excursion import find_target
 from .launch.command import Argument, Command
 from .launch.results import Completed
 from .launch.running import Running
+from .launch.signals import NO_RELAY, Relay
 from .launch.start import CallOptions, start, start_join
 from .launch.stdio import PIPE, Stdio, Stream
 from .launch.text import Text
@@ -78,18 +79,23 @@ def run_command(
         HelperError: the helper process died.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    running = _start(
-        mounts,
-        argv,
-        Text.of(text, encoding, errors),
-        tty,
-        _captured(input, capture_output, tty, (stdin, stdout, stderr)),
-        process_spawned_hook,
-        options,
-        deadline,
-        quiet=True,
-    )
-    return _checked(finish(running, timeout, deadline, relayed_signals, input), check)
+    streams = _captured(input, capture_output, tty, (stdin, stdout, stderr))
+
+    def begin(relay: Relay) -> Running[None]:
+        return _start(
+            mounts,
+            argv,
+            Text.of(text, encoding, errors),
+            tty,
+            streams,
+            process_spawned_hook,
+            options,
+            deadline,
+            quiet=True,
+            relay=relay,
+        )
+
+    return _checked(finish(begin, timeout, deadline, relayed_signals, input), check)
 
 
 def start_command(
@@ -177,22 +183,26 @@ def exec_command(
     mode = Text.of(text, encoding, errors)
     deadline = None if timeout is None else time.monotonic() + timeout
     pidfd, join, seccomp = find_target(pid)
-    try:
-        running = start_join(
-            None,
-            CallOptions(process_spawned_hook=process_spawned_hook),
-            lambda: _open(tty)(*streams, text=mode),
-            container.env,
-            pidfd.fd,
-            join,
-            False,
-            deadline,
-            command=command,
-            seccomp=seccomp,
-        )
-    finally:
-        pidfd.close()
-    return _checked(finish(running, timeout, deadline, relayed_signals, input), check)
+
+    def begin(relay: Relay) -> Running[Any]:
+        try:
+            return start_join(
+                None,
+                CallOptions(process_spawned_hook=process_spawned_hook),
+                lambda: _open(tty)(*streams, text=mode),
+                container.env,
+                pidfd.fd,
+                join,
+                False,
+                deadline,
+                command=command,
+                seccomp=seccomp,
+                relay=relay,
+            )
+        finally:
+            pidfd.close()
+
+    return _checked(finish(begin, timeout, deadline, relayed_signals, input), check)
 
 
 def _captured(
@@ -230,6 +240,7 @@ def _start(
     options: ContainerOptions,
     deadline: float | None,
     quiet: bool,
+    relay: Relay = NO_RELAY,
 ) -> Running[None]:
     container = to_container(mounts, options)
     command = Command.of(argv, container.env)
@@ -241,6 +252,7 @@ def _start(
         deadline,
         quiet=quiet,
         command=command,
+        relay=relay,
     )
 
 

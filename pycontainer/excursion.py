@@ -20,6 +20,7 @@ from .launch.identity import FIRST_ID, IDS
 from .launch.protocol import namespace_bits
 from .launch.results import Completed
 from .launch.running import Running, with_filters
+from .launch.signals import Relay
 from .launch.start import MAX_RESULT, CallOptions, start_join
 from .launch.stdio import Stdio, occupy_standard_streams
 from .plan.compile import Plan
@@ -92,21 +93,25 @@ def container_excursion(
     options = CallOptions.of(preload=preload, returns=returns, allow=allow, max_result=max_result)
     deadline = None if timeout is None else time.monotonic() + timeout
     pidfd, join, seccomp = find_target(pid, wanted, owner)
-    try:
-        running = start_join(
-            fn,
-            options,
-            lambda: Stdio(None, None, None),
-            dict(env or {}),
-            pidfd.fd,
-            join,
-            owner,
-            deadline,
-            seccomp=seccomp,
-        )
-    finally:
-        pidfd.close()
-    completed: Completed[T] = finish(running, timeout, deadline, RELAYED)
+
+    def begin(relay: Relay) -> Running[T]:
+        try:
+            return start_join(
+                fn,
+                options,
+                lambda: Stdio(None, None, None),
+                dict(env or {}),
+                pidfd.fd,
+                join,
+                owner,
+                deadline,
+                seccomp=seccomp,
+                relay=relay,
+            )
+        finally:
+            pidfd.close()
+
+    completed: Completed[T] = finish(begin, timeout, deadline, RELAYED)
     return completed.result()
 
 

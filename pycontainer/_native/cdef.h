@@ -98,7 +98,7 @@ int pc_supervise_loaded(void);
 int pc_is_loader(void);
 int pc_is_join(void);
 int pc_close_all_but_call(void);
-void pc_signals_of_init(void);
+void pc_take_signals(void);
 void pc_init(int main_child, int say);
 int pc_join(const struct pc_request *request, struct pc_failure *failure);
 void pc_load_name_services(void);

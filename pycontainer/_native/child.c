@@ -39,13 +39,13 @@ static void default_internal_signals(void)
         (void)!syscall(SYS_rt_sigaction, number, default_action, NULL, KERNEL_SIGSET);
 }
 
-/* Default dispositions and an empty mask, in a child of the helper.  Python programs expect EPIPE
-   and EFBIG as exceptions: a handler that does nothing gives them that and, unlike SIG_IGN, is not
-   inherited by an exec. */
+/* Default dispositions in a child of the helper.  Every signal is blocked since before the clone
+   and stays so until pc_take_signals(): one that its caller relays must not be lost meanwhile.
+   Python programs expect EPIPE and EFBIG as exceptions: a handler that does nothing gives them that
+   and, unlike SIG_IGN, is not inherited by an exec. */
 void pc_reset_signals(void)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
-    sigset_t none;
 
     /* The clone has cleared every handler (CLONE_CLEAR_SIGHAND); what the helper ignores is left:
        SIGINT by its own choice, the others by Python's. */
@@ -55,8 +55,6 @@ void pc_reset_signals(void)
     action.sa_flags = SA_RESTART;
     sigaction(SIGPIPE, &action, NULL);
     sigaction(SIGXFSZ, &action, NULL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Puts the PC_FD_COUNT descriptors of an order on their fixed numbers (-1: nothing is there) and
@@ -172,15 +170,26 @@ static void end_by_signal(int number)
     _exit(128 + number);
 }
 
-void pc_signals_of_init(void)
+static void on_terminating_signals(void (*handler)(int))
 {
     static const int terminating[] = {SIGTERM, SIGHUP, SIGQUIT,   SIGABRT, SIGUSR1, SIGUSR2,
                                       SIGALRM, SIGPROF, SIGIO,   SIGVTALRM, SIGXCPU};
-    struct sigaction action = {.sa_handler = end_by_signal};
+    struct sigaction action = {.sa_handler = handler};
 
     sigfillset(&action.sa_mask);
     for (size_t i = 0; i < sizeof(terminating) / sizeof(terminating[0]); i++)
         sigaction(terminating[i], &action, NULL);
+}
+
+/* From here on signals act, those as well that have come since the clone.  With Python's handler for
+   SIGINT in place. */
+void pc_take_signals(void)
+{
+    sigset_t none;
+
+    on_terminating_signals(getpid() == 1 ? end_by_signal : SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Ends as a child did.  An exit status has no room for a signal, so that one is said as well;

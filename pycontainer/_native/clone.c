@@ -57,9 +57,10 @@ int pc_namespace_flags(uint32_t namespaces)
     return (int)clone_flags(namespaces);
 }
 
-/* fork() with namespaces.  glibc keeps the thread's id in memory and its fork() has the kernel
-   renew it; the address is what the kernel clears at the thread's exit (PR_GET_TID_ADDRESS).
-   Single-threaded callers only: no atfork handlers run. */
+/* fork() with namespaces; every signal is blocked in the child (pc_take_signals()).  glibc keeps the
+   thread's id in memory and its fork() has the kernel renew it; the address is what the kernel
+   clears at the thread's exit (PR_GET_TID_ADDRESS).  Single-threaded callers only: no atfork
+   handlers run. */
 static pid_t clone_process(uint64_t flags, int *pidfd)
 {
     int *tid_address = NULL;
@@ -72,7 +73,16 @@ static pid_t clone_process(uint64_t flags, int *pidfd)
         arguments.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
         arguments.child_tid = (uint64_t)(uintptr_t)tid_address;
     }
-    return (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+    if (pid != 0) {
+        int error = errno;
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        errno = error;
+    }
+    return pid;
 }
 
 /* Every descriptor that a child arranges must lie above the numbers that it arranges them on. */
@@ -151,11 +161,8 @@ static void run_idle(void)
 {
     if (pc_run_plan(0) != 0 || pc_run_plan(1) != 0 || pc_limit_init() != 0)
         _exit(125);
-    /* From the word on it may be sent a signal, which the kernel drops for a process 1 that has
-       neither a handler for it nor blocks it. */
-    sigset_t all;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
+    /* Signals have been blocked all along: the kernel drops one for a process 1 that has neither a
+       handler for it nor blocks it. */
     pc_say(PC_SAY_READY, NULL, 0);
     pc_init(0, PC_FD_CALL);
 }
@@ -334,6 +341,10 @@ int pc_fork_below_init(void)
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
+    /* An interrupt that has come and that Python has not acted upon yet: in the child it would be
+       forgotten (PyOS_AfterFork_Child()), and this process does not return to Python. */
+    if (PyOS_InterruptOccurred())
+        kill(getpid(), SIGINT);
     /* The child waits until the init is bound as well: from then on it may be hostile. */
     int bound[2] = {-1, -1};
     if (!error && pc_has_filter() && pipe2(bound, O_CLOEXEC) != 0)
@@ -345,7 +356,6 @@ int pc_fork_below_init(void)
         close(parent);
     if (pid == 0) {
         char byte;
-        sigprocmask(SIG_SETMASK, &before, NULL);
         if (bound[0] >= 0) {
             close(bound[1]);
             if (read(bound[0], &byte, 1) != 1)
@@ -360,6 +370,7 @@ int pc_fork_below_init(void)
             close(pc_proc);
         pc_proc = -1;
         PyOS_AfterFork_Child();
+        pc_take_signals(); /* not before: what has come would be forgotten there */
         PyGILState_Release(gil);
         return error;
     }

@@ -26,7 +26,6 @@ static struct {
     char **candidates, **arguments, **variables;
     const char *directory; /* of a join: where it goes first */
     int parent;            /* a pidfd of the init, for the program's process; or -1 */
-    sigset_t signals;      /* that the program starts with */
     /* what the program's process leaves behind; what it executes has a memory of its own */
     volatile enum { STARTING, EXECUTING, REFUSED } state;
     int error;      /* of execve(2) */
@@ -203,10 +202,19 @@ static void take_terminal(void)
         fail(errno, PC_STAGE_TERMINAL);
 }
 
+/* A program starts with none blocked. */
+static void let_signals_in(void)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static int start_program(void *unused)
 {
     (void)unused;
-    sigprocmask(SIG_SETMASK, &command.signals, NULL);
+    let_signals_in();
     take_terminal();
     int error = tie(), stage = PC_STAGE_TIE;
     if (!error && command.directory && chdir(command.directory) != 0) {
@@ -229,7 +237,6 @@ __attribute__((noreturn)) static void run_below_init(void)
     static char stack[1 << 16] __attribute__((aligned(16)));
     const bool joins = pc_is_join();
     int pidfd = -1, status;
-    sigset_t all;
 
     if (getpid() != 1) {
         command.parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
@@ -238,9 +245,7 @@ __attribute__((noreturn)) static void run_below_init(void)
         if (!joins)
             prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     }
-    /* From the word on it may be sent signals: what an init forwards, or a process 1 drops. */
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &command.signals);
+    /* Signals are blocked since the clone; the init forwards what has come until then. */
     if (pc_current_request()->flags & PC_REQUEST_WAIT) {
         pc_say(PC_SAY_WAITING, NULL, 0);
         if (pc_wait_for_word() != 0)
@@ -288,6 +293,7 @@ __attribute__((noreturn)) static void run_as_first(void)
     take_terminal();
     if (pc_run_plan(2) != 0)
         _exit(125);
+    let_signals_in();
     execute();
     explain();
     _exit(125);

@@ -351,7 +351,7 @@ int pc_tie_to(int parent);
 void pc_end_children(void);
 void pc_init(pid_t main_child, int say) __attribute__((noreturn));
 void pc_exit_as(int wait_status, int say) __attribute__((noreturn));
-void pc_signals_of_init(void);
+void pc_take_signals(void);
 int pc_say(int kind, const void *body, size_t length);
 int pc_say_with(int kind, const void *body, size_t length, int fd);
 int pc_wait_for_word(void);

@@ -173,7 +173,7 @@ class Call:
 def _be_child() -> NoReturn:
     """Load the function with the host's eyes, become the container, run it.  Ends the process."""
     try:
-        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        _take_signals()
         call = Call(lib.pc_current_request())
         modules = len(sys.modules)
         try:
@@ -190,6 +190,7 @@ def _be_child() -> NoReturn:
             if threaded and os.fork():
                 os._exit(0)  # the threads end here; the supervisor goes on alone
             lib.pc_supervise_loaded()
+            _take_signals()
         elif threaded:
             lib.pc_say(lib.PC_SAY_THREADED, ffi.NULL, 0)
             os._exit(FAILED)
@@ -227,7 +228,8 @@ def run_loaded(
     # The caller's garbage stays: what it would close has other numbers here.
     gc.freeze()
     try:
-        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        _forget_handlers()
+        _take_signals()
         call = Call(lib.pc_current_request())
         call.allow = allow
         _set_environment(call)
@@ -239,6 +241,19 @@ def run_loaded(
     except BaseException as error:
         _say_load_failure(error)
         os._exit(FAILED)
+
+
+def _forget_handlers() -> None:
+    """The caller's handlers are not those of this process, also as Python knows them."""
+    for number in _signal.valid_signals():
+        if callable(_signal.getsignal(number)):
+            _signal.signal(number, _signal.SIG_DFL)
+
+
+def _take_signals() -> None:
+    """From here on a Ctrl-C is a KeyboardInterrupt, and other signals end this process."""
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    lib.pc_take_signals()
 
 
 def _end_interrupted() -> NoReturn:
@@ -289,8 +304,6 @@ def _become_container(
         refused = lib.pc_fork_below_init()
         if refused:
             _say_setup_failed(refused, lib.PC_STAGE_FORK)
-    elif os.getpid() == 1:
-        lib.pc_signals_of_init()
     if lib.pc_run_plan(2):
         os._exit(FAILED)
     _say(lib.PC_SAY_READY, [])
@@ -317,9 +330,12 @@ def _forget_finders(call: Call) -> None:
 def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
     """An excursion: join, fork, run.  Nothing is imported from the container."""
     if threaded:
+        waiting = os.getpid()
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
         pid = os.fork()
         if pid:
             lib.pc_init(pid, -1)
+        _take_signals()
     call.kept += sys.meta_path, sys.path_hooks
     sys.meta_path, sys.path_hooks, sys.path = [HostsOwn(_stdlib)], [], []
     _forget_finders(call)
@@ -327,6 +343,8 @@ def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
     if lib.pc_join(call.request, failure):
         lib.pc_say(lib.PC_SAY_SETUP_FAILED, failure, ffi.sizeof("struct pc_failure"))
         os._exit(FAILED)
+    if threaded and os.getppid() != waiting:
+        os._exit(FAILED)  # it was killed before pc_join() tied this process to it
     error = lib.pc_fork_visitor()
     if error:
         _say_setup_failed(error, lib.PC_STAGE_FORK)

@@ -15,6 +15,7 @@ from .exchange import Exchange, reap_supervisors
 from .forkserver import Forkserver
 from .identity import Identity
 from .protocol import INLINE
+from .signals import Relay
 from .stdio import Stdio
 from .trees import send_trees
 
@@ -35,6 +36,7 @@ class Dispatch:
         streams: Stdio,
         steps: tuple[Step, ...],
         identity: Identity | None,
+        relay: Relay,
         target: int = -1,
         watch: Watch | None = None,
         loader: bool = False,
@@ -48,6 +50,7 @@ class Dispatch:
         self._streams = streams
         self._steps = steps
         self._identity = identity
+        self._relay = relay
         self._target = target
 
     def by_server(self, server: Forkserver) -> Exchange:
@@ -61,8 +64,10 @@ class Dispatch:
                 fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd.fd]
                 if self._target >= 0:
                     fds.append(self._target)
+                    exchange.visits = True
                 if self._watch is not None and not self._loader:
                     fds += self._watch.watched
+                self._relay.follow(exchange)
                 server.order(self._order, fds)
                 exchange.watch = self._watch
         except BaseException:
@@ -127,6 +132,7 @@ class Dispatch:
                 fds += self._watch.watched
                 watch = ffi.from_buffer("struct pc_watch *", self._watch.order)
             try:
+                self._relay.follow(exchange)
                 exchange.supervisor = os.fork()
                 if exchange.supervisor == 0:
                     # The terminal's signals are for the caller, who relays them; the supervisor's

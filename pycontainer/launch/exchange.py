@@ -23,6 +23,9 @@ from .results import ExitStatus, Usage
 __all__ = ["Exchange", "reap_supervisors"]
 
 _LONGEST = (1 << 16) + 64  # of a message; longer ones come by memfd
+KILL_AFTER = 5.0
+"""Seconds between a relayed signal and SIGKILL."""
+_GLANCE = 1.0  # seconds between looks at whether a signal has been relayed
 _PATIENCE = 30.0  # seconds for the kernel to end what was killed; then something is wrong
 _VALUES = frozenset(
     (
@@ -77,6 +80,10 @@ class Exchange:
         self._draining = False
         self._visitor = -1  # a pidfd of an excursion's function; pid is the one that waits for it
         self._unsent: list[int] = []  # signals for a process that we have not heard of yet
+        self.visits = False  # the function is to run in a child of the process that is known
+        self._again: list[int] = []  # signals for that child, of which we have not heard yet
+        self.relaying = False  # signals of the caller may come at any moment
+        self._kill_at: float | None = None
         self.supervisor = 0  # a child of ours that supervises (start_method="fork")
         self.replaced = False  # the process becomes the program: its socket's end says so
         self.waiting = False  # it is set up, and waits for go()
@@ -96,11 +103,13 @@ class Exchange:
         until: str,
         deadline: float | None = None,
         files: dict[int, Any] | None = None,
+        stdio: Any = None,
     ) -> bool:
         """Take what comes until the attribute *until* is true, or *deadline* (monotonic) passes.
 
         Arguments:
             files: descriptors to watch as well: fd → (events, what to call when one has come).
+            stdio: a ``Stdio`` that may want to be woken.
 
         Returns whether it is true.
 
@@ -110,9 +119,8 @@ class Exchange:
         while not getattr(self, until):
             if self.over:
                 return bool(getattr(self, until))
-            wait = None
-            if deadline is not None:
-                wait = max(0.0, deadline - time.monotonic()) * 1000
+            wake_at = None if stdio is None else stdio.wake_at
+            wait = self._wait(deadline, wake_at)
             if files:
                 for fd, (events, _) in files.items():
                     self._poll.register(fd, events)
@@ -128,15 +136,38 @@ class Exchange:
                     self._hear_call()
                 elif files and fd in files:
                     files[fd][1]()
+            if wake_at is not None and time.monotonic() >= wake_at:
+                stdio.wake()
+            if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                self._kill_at = None
+                self.kill()
             # Also when something has come: a flood would keep us here for ever.
             if deadline is not None and time.monotonic() >= deadline:
                 return bool(getattr(self, until))
         return True
 
+    def _wait(self, deadline: float | None, wake_at: float | None) -> float | None:
+        """How long poll(2) may sleep, in milliseconds."""
+        times = [one for one in (deadline, wake_at, self._kill_at) if one is not None]
+        if not times and not self.relaying:
+            return None
+        now = time.monotonic()
+        if self.relaying:
+            # A signal that comes while poll(2) sleeps changes none of its arguments: the
+            # interpreter runs the handler and sleeps on (PEP 475).
+            times.append(now + _GLANCE)
+        return max(0.0, min(times) - now) * 1000
+
     def wait_for_the_end(self) -> None:
         """Hear what the child has said only when it has ended."""
         self._forget(self.call)
         self._listening = False
+
+    def _listen(self) -> None:
+        """Hear what the child says at once, after all."""
+        if self._calling and not self._listening:
+            self._listening = True
+            self._poll.register(self.call, select.POLLIN)
 
     def _forget(self, sock: socket.socket) -> None:
         try:
@@ -225,8 +256,11 @@ class Exchange:
             if self._ended is None:
                 self._ended = ExitStatus.of_wait_status(int.from_bytes(body, "little"))
         elif not self.ready and kind == lib.PC_SAY_READY:
-            self.ready = True
             self._visitor, memfd = memfd, -1
+            self.ready = True
+            while self._again:
+                self.signal(self._again[0])
+                del self._again[0]
         elif not self.ready and kind == lib.PC_SAY_WAITING:
             self.waiting = True
         elif not self.ready and kind in _BEFORE and self.refusal is None:
@@ -278,15 +312,33 @@ class Exchange:
         elif self.pidfd >= 0 and self.status is None:
             import signal
 
-            if not self._listening:
-                self._drain()  # whether there is a visitor by now
-            # Killed, a function's waiter takes it along; a program's takes its whole group, after
-            # it has ended.
-            visiting = self._visitor >= 0 and (number != signal.SIGKILL or self.visited)
+            pidfd = self.pidfd
+            if self.visits:
+                if not self._listening:
+                    self._drain()  # whether there is a visitor by now
+                if self._visitor >= 0:
+                    # Killed, a function's waiter takes it along; a program's takes its whole
+                    # group, after it has ended.
+                    if number != signal.SIGKILL or self.visited:
+                        pidfd = self._visitor
+                elif number != signal.SIGKILL and not self.ready and not self.visited:
+                    # The joiner obeys while it loads and joins, and is deaf once it has a child.
+                    # Then the child has the signal as soon as it can be told.  A program's passes
+                    # it on.
+                    self._again.append(number)
+                    self._listen()
             try:
-                signal.pidfd_send_signal(self._visitor if visiting else self.pidfd, number)
+                signal.pidfd_send_signal(pidfd, number)
             except ProcessLookupError:
                 pass
+
+    def relay(self, number: int) -> None:
+        """Pass a signal of the caller's on; the second one, or five seconds, kills."""
+        if self._kill_at is not None:
+            self.kill()
+        else:
+            self._kill_at = time.monotonic() + KILL_AFTER
+            self.signal(number)
 
     def abandon(self, patience: float = _PATIENCE) -> None:
         """Kill what was started, whatever state it is in, wait for its end, and close.

@@ -32,11 +32,8 @@ __all__ = ["Running"]
 
 T = TypeVar("T")
 
-KILL_AFTER = 5.0
-"""Seconds between a relayed signal and SIGKILL."""
 with_filters: WeakSet[Running[Any]] = WeakSet()
 """Those with a filter, for whoever knows of one no more than its pid."""
-_GLANCE = 1.0  # seconds between looks at whether a signal has been relayed
 
 
 class Running(Generic[T]):
@@ -88,11 +85,9 @@ class Running(Generic[T]):
         self._overflowed = False
         self._output: Output | None = None
         self._completed: Completed[T] | None = None
-        self._kill_at: float | None = None
         self._filtered = plan is not None and plan.seccomp is not None
         if self._filtered:
             with_filters.add(self)
-        self.relaying = False  # signals of the caller may come at any moment
 
     # ---- looking
 
@@ -202,26 +197,7 @@ class Running(Generic[T]):
     def _pump(
         self, until: str, deadline: float | None = None, files: dict[int, Any] | None = None
     ) -> bool:
-        """``Exchange.pump``, killing in between when a relayed signal was not obeyed."""
-        while True:
-            moments = (deadline, self._kill_at, self._stdio.wake_at)
-            times = [moment for moment in moments if moment is not None]
-            if self.relaying:
-                # A signal that comes while poll(2) sleeps changes none of its arguments: the
-                # interpreter runs the handler and sleeps on (PEP 475).
-                times.append(time.monotonic() + _GLANCE)
-            if self._exchange.pump(until, min(times, default=None), files):
-                return True
-            if self._exchange.over:
-                return False
-            now = time.monotonic()
-            if self._stdio.wake_at is not None and now >= self._stdio.wake_at:
-                self._stdio.wake()
-            if self._kill_at is not None and now >= self._kill_at:
-                self._kill_at = None
-                self.kill()
-            elif deadline is not None and now >= deadline:
-                return False
+        return self._exchange.pump(until, deadline, files, self._stdio)
 
     def _timeout_error(self, timeout: float, output: Output | None = None) -> ContainerTimeoutError:
         from ..errors import ContainerTimeoutError
@@ -265,14 +241,6 @@ class Running(Generic[T]):
         """Close the descriptors.  The container goes on if it has not ended."""
         self._exchange.close()
         self._stdio.close()
-
-    def relay(self, number: int) -> None:
-        """Pass a signal of the caller's on; the second one, or five seconds, kills."""
-        if self._kill_at is not None:
-            self.kill()
-        else:
-            self._kill_at = time.monotonic() + KILL_AFTER
-            self.send_signal(number)
 
     def __enter__(self) -> Running[T]:
         return self

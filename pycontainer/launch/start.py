@@ -23,6 +23,7 @@ from .protocol import namespace_bits, pack_order, pack_request
 from .results import name_of
 from .running import Running
 from .set_id import guarded
+from .signals import NO_RELAY, Relay
 from .stdio import Stdio, occupy_standard_streams
 from .words import clone_failure, load_error, setup_failure
 
@@ -41,10 +42,12 @@ def start(
     deadline: float | None = None,
     quiet: bool = False,
     command: Command | None = None,
+    relay: Relay = NO_RELAY,
 ) -> Running[Any]:
     """Start *fn* or *command* in *container*, and return when it runs.
 
     Arguments:
+        relay: what becomes of the caller's signals.
         quiet: return at once; whether it ran is known at its end.  Each message that is waited
             for wakes this process beside the container, on a processor that it could use.
 
@@ -152,7 +155,7 @@ def start(
         steps = plan.tree_steps if trees else ()
         watch = held.watch() if held is not None and held.watches else None
         launch = Dispatch(
-            order, request, total, streams, steps, identity, watch=watch, loader=loader != 0
+            order, request, total, streams, steps, identity, relay, watch=watch, loader=loader != 0
         )
         try:
             if server is None or (fork and fn is not None):
@@ -182,6 +185,7 @@ def start(
                 command=command,
                 replaced=command is not None and not below_init,
                 held=held,
+                relay=relay,
             )
         except ThreadsError:
             streams = stdio()
@@ -202,6 +206,7 @@ def start_join(
     quiet: bool = True,
     command: Command | None = None,
     seccomp: SeccompFilter | None = None,
+    relay: Relay = NO_RELAY,
 ) -> Running[Any]:
     """Start *fn* or *command* in the namespaces of the process of the pidfd *target*.
 
@@ -243,7 +248,8 @@ def start_join(
     order = pack_order(lib.PC_ORDER_JOIN | (lib.PC_ORDER_COMMAND if command else 0), 0)
 
     def begin(loader: int, streams: Stdio) -> Exchange:
-        return Dispatch(order, request, total, streams, (), None, target).by_server(server)
+        launch = Dispatch(order, request, total, streams, (), None, relay, target)
+        return launch.by_server(server)
 
     running = _begin(
         begin,
@@ -258,6 +264,7 @@ def start_join(
         loads_threads=None,
         quiet=quiet,
         command=command,
+        relay=relay,
     )
     running._filtered = seccomp is not None
     return running
@@ -291,6 +298,7 @@ def _begin(
     keep: Forkserver | None,
     loads_threads: Callable[[], Any] | None,
     quiet: bool,
+    relay: Relay,
     command: Command | None = None,
     replaced: bool = False,
     held: Hold | None = None,
@@ -336,7 +344,8 @@ def _begin(
                 held=held,
             )
             if hook is not None:
-                hook(running)
+                with relay.during_hook():
+                    hook(running)
                 exchange.go()
                 if not exchange.ready:  # a command: whether it can be executed is not known yet
                     _settle(exchange, deadline, name)
