@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +34,11 @@ MAY_SKIP = (
 # Scripts that tests start with -c would find the sources, which are not compiled, in the current
 # directory, before the installed package.
 os.environ["PYTHONSAFEPATH"] = "1"
+
+# A shell without job control, as under CI, leaves SIGINT ignored in what it starts with "&"; then
+# whatever the tests start would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
