@@ -90,6 +90,25 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    return EXDEV;",
         "    return 0;",
     ),
+    "2": (
+        RESOLVE_C,
+        "        fd = (int)syscall(SYS_openat2, pc_root, path, &how, sizeof(how));",
+        "        fd = (how.resolve = 0, (int)syscall(SYS_openat2, pc_root,"
+        ' path[1] ? path + 1 : ".", &how, sizeof(how)));',
+    ),
+    "3": (
+        SERVER_C,
+        "        kill(server.children[i].pid, SIGKILL); /* not",
+        "        continue; /* not",
+        SERVER_C,
+        "    pc_end_children();\n    pc_watch_end_all();\n    take_last",
+        "    pc_watch_end_all();\n    take_last",
+        CHILD_C,
+        "    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)\n        return errno;\n"
+        "    if (poll(&life",
+        "    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0)\n        return errno;\n"
+        "    if (poll(&life",
+    ),
     "4": (RESOLVE_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_BENEATH,"),
     "4b": (RESOLVE_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_NO_SYMLINKS,"),
     "4c": (
@@ -301,6 +320,11 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "20c": (SERVER_C, "    pc_default_signals();", "    "),
     "21": (COMPILE, 'if "user" in names and container.lock_mounts:', "if False:"),
     # The uppermost mount alone: of host root's sources, and of everybody else's.
+    "22": (
+        BIND_C,
+        "if (!S_ISCHR(status.st_mode) || (",
+        "if ((",
+    ),
     "23": (
         CALLER_C,
         'fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0),',
@@ -400,6 +424,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "if ((getsid(0) != getpid() && setsid() < 0) || ioctl(STDIN_FILENO, TIOCSCTTY, 0) != 0)",
         "if (0)",
     ),
+    # The host's network, and with it the abstract names of sockets.
+    "33": (CLONE_C, "{PC_NS_NET, CLONE_NEWNET},", "{PC_NS_NET, 0},"),
     "34": (
         IDENTITY_C,
         "const bool failed = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0;",
