@@ -70,6 +70,7 @@ def test_two_containers_do_not_meet():
     from pycontainer import PIPE
 
     with start_container([], serve, stdout=PIPE) as running:
+        assert running.stdout is not None
         assert running.stdout.readline() == b"up\n"
         assert call_with_container([], reach) == (errno.ECONNREFUSED, errno.ECONNREFUSED)
         running.kill()
