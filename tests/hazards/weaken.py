@@ -172,9 +172,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "pass\n    raise SystemExit(code)\n",
         CHILD,
         "    except BaseException as error:\n"
-        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _end_inter",
+        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _forget_h",
         "    except KeyError as error:\n"
-        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _end_inter",
+        "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _forget_h",
         DISPATCH,
         "                if os.getpid() != caller:\n"
         "                    os._exit(125)  # as child.FAILED\n",
@@ -230,13 +230,14 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     "15b": (
         EXCURSION,
-        "        running = start_join(\n",
-        "        pidfd = Descriptor(os.pidfd_open(number))\n        running = start_join(\n",
+        "            return start_join(\n",
+        "            number = pid if isinstance(pid, int) else pid.pid\n"
+        "            pidfd = Descriptor(os.pidfd_open(number))\n            return start_join(\n",
     ),
     "15c": (
         EXCHANGE,
-        "signal.pidfd_send_signal(self._visitor if visiting else self.pidfd, number)",
-        "os.kill(self.pid + visiting, number)",
+        "signal.pidfd_send_signal(pidfd, number)",
+        "os.kill(self.pid + (pidfd != self.pidfd), number)",
     ),
     # Imports and name services with the container's eyes.
     "12": (
