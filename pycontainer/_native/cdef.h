@@ -22,7 +22,8 @@ enum {
 enum { PC_MAGIC, ... };
 enum { PC_SERVED_END, PC_SERVED_CHILD, PC_SERVED_SPARE, ... };
 enum {
-    PC_ORDER_PARENT_MAPS, PC_ORDER_LOADER, PC_ORDER_JOIN, PC_ORDER_SWEEP, PC_ORDER_COMMAND, ...
+    PC_ORDER_PARENT_MAPS, PC_ORDER_LOADER, PC_ORDER_JOIN, PC_ORDER_SWEEP, PC_ORDER_COMMAND,
+    PC_ORDER_SIGNAL, ...
 };
 enum {
     PC_WATCH_CPU_USER, PC_WATCH_CPU_SYSTEM, PC_WATCH_PEAK, PC_WATCH_OOM, PC_WATCH_NOTICE,
@@ -58,7 +59,7 @@ enum {
 
 struct pc_step { ...; };
 struct pc_order {
-    uint32_t magic, flags, namespaces, reserved;
+    uint32_t magic, flags, namespaces, signal;
     char uid_map[256], gid_map[256];
 };
 struct pc_status {

@@ -107,13 +107,15 @@ enum {
     PC_ORDER_SWEEP = 8, /* no child: cgroups whose names begin with uid_map, in the directories that
                            come along, are to be removed when the caller has gone */
     PC_ORDER_COMMAND = 16, /* its request has PC_REQUEST_COMMAND: no Python will run */
+    PC_ORDER_SIGNAL = 32, /* no child: a signal for the process whose pidfd comes along, from a
+                             caller that no longer has the power to send it */
 };
 
 struct pc_order {
     uint32_t magic;
     uint32_t flags;
     uint32_t namespaces;
-    uint32_t reserved;
+    uint32_t signal; /* of a PC_ORDER_SIGNAL */
     char uid_map[256];
     char gid_map[256];
 };

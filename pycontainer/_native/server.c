@@ -305,6 +305,14 @@ static int serve_order(int control)
         pc_sweep_later(message.order.uid_map, fds, count);
         return 1;
     }
+    if (!error && length == sizeof(message.order) && message.order.flags == PC_ORDER_SIGNAL) {
+        for (int i = 0; i < count; i++) {
+            /* ESRCH when it has ended. */
+            (void)!syscall(SYS_pidfd_send_signal, fds[i], (int)message.order.signal, NULL, 0);
+            close(fds[i]);
+        }
+        return 1;
+    }
     ordered.order = message.order;
     ordered.watch = message.watch;
     if (!error && sort_order(&ordered, (size_t)length, fds, count)) {

@@ -38,6 +38,7 @@ class Dispatch:
         identity: Identity | None,
         relay: Relay,
         target: int = -1,
+        program: bool = False,
         watch: Watch | None = None,
         loader: bool = False,
     ) -> None:
@@ -52,6 +53,7 @@ class Dispatch:
         self._identity = identity
         self._relay = relay
         self._target = target
+        self._program = program
 
     def by_server(self, server: Forkserver) -> Exchange:
         """Order a child from the helper."""
@@ -64,7 +66,7 @@ class Dispatch:
                 fds = [*self._streams.fds, call_child.fileno(), status_server.fileno(), cwd.fd]
                 if self._target >= 0:
                     fds.append(self._target)
-                    exchange.visits = True
+                    exchange.visits, exchange.visited = True, self._program
                 if self._watch is not None and not self._loader:
                     fds += self._watch.watched
                 self._relay.follow(exchange)

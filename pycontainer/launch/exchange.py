@@ -12,13 +12,16 @@ import os
 import select
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._native import ffi, lib
 from ..errors import HelperError, ResultError, SetupError
 from .discard import MOST_DESCRIPTORS, discard, discard_unread
 from .protocol import FAILURE
 from .results import ExitStatus, Usage
+
+if TYPE_CHECKING:
+    from .forkserver import Forkserver
 
 __all__ = ["Exchange", "reap_supervisors"]
 
@@ -84,6 +87,7 @@ class Exchange:
         self._again: list[int] = []  # signals for that child, of which we have not heard yet
         self.relaying = False  # signals of the caller may come at any moment
         self._kill_at: float | None = None
+        self.helper: Forkserver | None = None  # which may do what this process no longer may
         self.supervisor = 0  # a child of ours that supervises (start_method="fork")
         self.replaced = False  # the process becomes the program: its socket's end says so
         self.waiting = False  # it is set up, and waits for go()
@@ -331,6 +335,11 @@ class Exchange:
                 signal.pidfd_send_signal(pidfd, number)
             except ProcessLookupError:
                 pass
+            except PermissionError:
+                # This process has given up its ids since (setuid(2)).
+                if self.helper is None:
+                    raise
+                self.helper.signal(pidfd, number)
 
     def relay(self, number: int) -> None:
         """Pass a signal of the caller's on; the second one, or five seconds, kills."""

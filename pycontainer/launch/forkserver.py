@@ -25,7 +25,7 @@ from .._native import ffi, lib
 from ..errors import HelperError, SetupError
 from .descriptor import Descriptor
 from .identity import is_host_root
-from .protocol import Preamble, pack_sweep
+from .protocol import Preamble, pack_signal, pack_sweep
 
 __all__ = ["Forkserver", "forkserver"]
 
@@ -100,6 +100,14 @@ class Forkserver:
         except OSError as error:
             step = "hand the descriptors to the helper process"
             raise SetupError(error.errno or 0, None, None, step) from error
+
+    def signal(self, pidfd: int, number: int) -> None:
+        """Have the helper send a signal: it keeps the ids with which it started.
+
+        Raises:
+            HelperError, SetupError: as for ``order``.
+        """
+        self.order(pack_signal(number), [pidfd])
 
     def sweep_later(self, directories: set[str]) -> None:
         """Have the helper remove this process's cgroups in *directories* when it has gone.

@@ -24,6 +24,7 @@ __all__ = [
     "namespace_bits",
     "pack_order",
     "pack_request",
+    "pack_signal",
     "pack_sweep",
     "pack_watch",
 ]
@@ -70,6 +71,11 @@ def pack_watch(wall: int, cpu: int, memory: int, files: int, parents: int, name:
 def pack_sweep(prefix: str) -> bytes:
     """The order to remove cgroups whose names begin with *prefix* when the caller has gone."""
     return ORDER.pack(lib.PC_MAGIC, lib.PC_ORDER_SWEEP, 0, 0, prefix.encode(), b"")
+
+
+def pack_signal(number: int) -> bytes:
+    """A ``struct pc_order`` that has the helper send a signal."""
+    return ORDER.pack(lib.PC_MAGIC, lib.PC_ORDER_SIGNAL, 0, number, b"", b"")
 
 
 class Preamble:

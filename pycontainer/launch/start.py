@@ -248,7 +248,9 @@ def start_join(
     order = pack_order(lib.PC_ORDER_JOIN | (lib.PC_ORDER_COMMAND if command else 0), 0)
 
     def begin(loader: int, streams: Stdio) -> Exchange:
-        launch = Dispatch(order, request, total, streams, (), None, relay, target)
+        launch = Dispatch(
+            order, request, total, streams, (), None, relay, target, command is not None
+        )
         return launch.by_server(server)
 
     running = _begin(
@@ -318,8 +320,8 @@ def _begin(
 
     try:
         exchange = begin(loader, streams)
+        exchange.helper = keep
         exchange.replaced = replaced
-        exchange.visited = command is not None and plan is None
         hook = options.process_spawned_hook
         try:
             if quiet:
