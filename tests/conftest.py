@@ -35,10 +35,12 @@ MAY_SKIP = (
 # directory, before the installed package.
 os.environ["PYTHONSAFEPATH"] = "1"
 
-# A shell without job control, as under CI, leaves SIGINT ignored in what it starts with "&"; then
-# whatever the tests start would ignore it too.
+# A shell without job control, as under CI, leaves these ignored in what it starts with "&"; then
+# whatever the tests start would ignore them too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_report_header() -> list[str]:
