@@ -65,7 +65,10 @@ def call_with_container(
         relayed_signals: signals that go to the container while the caller waits (main thread
             only).  A second one, or five seconds, kills it.
         process_spawned_hook: called in the caller with the ``Running`` before fn starts.
-        populate_filesystem: called in the container before its root becomes read-only.
+        populate_filesystem: called in the container before its root becomes read-only, with all
+            the capabilities that setting it up takes: code that you trust.  In a container of host
+            root's with a writable bind it makes no set-id files either, sets no attributes and
+            mounts no new file systems.
         stdin, stdout, stderr: as for ``subprocess``; None is the caller's own.
         **options: the fields of ``Container``.
 

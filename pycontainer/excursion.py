@@ -24,7 +24,7 @@ from .launch.signals import Relay
 from .launch.start import MAX_RESULT, CallOptions, start_join
 from .launch.stdio import Stdio, occupy_standard_streams
 from .plan.compile import Plan
-from .plan.steps import Op
+from .plan.steps import Op, Refused
 
 __all__ = ["container_excursion"]
 
@@ -209,7 +209,6 @@ def _describe(
     if wanted is None or mask & lib.PC_NS_USER:
         restrictions |= lib.PC_JOIN_NO_NEW_PRIVILEGES
         seccomp = None if plan is None else plan.seccomp
-    if mask & lib.PC_NS_USER:
         restrictions |= _set_id_filters(target, plan)
     return (mask, uid, gid, restrictions, pid, capabilities), seccomp
 
@@ -244,14 +243,13 @@ def known(target: int | Running[Any]) -> Plan | None:
 
 def _set_id_filters(target: Any, plan: Plan | None) -> int:
     """PC_JOIN_*: what host root's containers may not do, their visitors may not do either."""
-    count: int = target.filters
+    refused = 0
     if plan is not None:
-        count = sum(
-            1 + (step.numbers != (0,)) for step in plan.steps if step.op is Op.REFUSE_SET_ID
-        )
-    elif not FIRST_ID <= target.outer_uid <= FIRST_ID + IDS:
-        return 0  # nobody else gives out these ids, so that a bare pid is known by them
-    if not count:
-        return 0
-    restrictions: int = lib.PC_JOIN_REFUSE_SET_ID
-    return restrictions | (lib.PC_JOIN_REFUSE_ATTRIBUTES if count > 1 else 0)
+        for step in plan.steps:
+            if step.op is Op.REFUSE_SET_ID:
+                refused |= step.numbers[0]
+    elif FIRST_ID <= target.outer_uid <= FIRST_ID + IDS and target.filters:
+        # Nobody else gives out these ids, so that a bare pid is known by them.
+        refused = Refused.MODES | (Refused.ATTRIBUTES if target.filters > 1 else 0)
+    restrictions: int = lib.PC_JOIN_REFUSE_SET_ID if refused & Refused.MODES else 0
+    return restrictions | (lib.PC_JOIN_REFUSE_ATTRIBUTES if refused & Refused.ATTRIBUTES else 0)

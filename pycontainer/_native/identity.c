@@ -340,9 +340,9 @@ static int refuse_attributes(void)
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0 ? errno : 0;
 }
 
-/* Host root's containers reach its files through idmapped binds: a set-id file made inside would
-   be set-id *root* outside.  CAP_SETFCAP goes for the same reason (file capabilities). */
-int pc_refuse_set_id(bool attributes)
+/* Needs CAP_SYS_ADMIN in this user namespace or no_new_privs; before and after the lock there is the
+   first.  Neither may be missing: a caller that has given both away is refused. */
+static int refuse_modes(void)
 {
     static struct sock_filter code[] = {
         LOAD(arch),
@@ -384,6 +384,11 @@ int pc_refuse_set_id(bool attributes)
         ALLOW,
     };
     struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0 ? errno : 0;
+}
+
+static int give_up_file_capabilities(void)
+{
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct __user_cap_data_struct data[2];
     const uint32_t setfcap = 1u << CAP_SETFCAP;
@@ -396,13 +401,21 @@ int pc_refuse_set_id(bool attributes)
     data[0].effective &= ~setfcap;
     data[0].permitted &= ~setfcap;
     data[0].inheritable &= ~setfcap;
-    if (syscall(SYS_capset, &header, data) != 0)
-        return errno;
-    /* Needs CAP_SYS_ADMIN in this user namespace or no_new_privs; after the lock there is the
-       first.  Neither may be missing: a caller that has given both away is refused. */
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
-        return errno;
-    return attributes ? refuse_attributes() : 0;
+    return syscall(SYS_capset, &header, data) != 0 ? errno : 0;
+}
+
+/* Host root's containers reach its files through idmapped binds: a set-id file made inside would
+   be set-id *root* outside.  CAP_SETFCAP goes for the same reason (file capabilities).
+   what: PC_REFUSE_*. */
+int pc_refuse_set_id(uint64_t what)
+{
+    int error = what & PC_REFUSE_CAPABILITIES ? give_up_file_capabilities() : 0;
+
+    if (!error && (what & PC_REFUSE_MODES))
+        error = refuse_modes();
+    if (!error && (what & PC_REFUSE_ATTRIBUTES))
+        error = refuse_attributes();
+    return error;
 }
 
 static bool keyring_is_helpers; /* and so holds nothing of a caller's */

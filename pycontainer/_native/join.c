@@ -93,7 +93,10 @@ int pc_join(const struct pc_request *request, struct pc_failure *failure)
     /* While there are the capabilities for it. */
     failure->stage = PC_STAGE_JOIN_FILTERS;
     if ((request->join_no_new_privileges & PC_JOIN_REFUSE_SET_ID) &&
-        (error = pc_refuse_set_id(request->join_no_new_privileges & PC_JOIN_REFUSE_ATTRIBUTES)) != 0)
+        (error = pc_refuse_set_id(
+             PC_REFUSE_MODES | PC_REFUSE_CAPABILITIES |
+             (request->join_no_new_privileges & PC_JOIN_REFUSE_ATTRIBUTES ? PC_REFUSE_ATTRIBUTES
+                                                                          : 0))) != 0)
         return failure->error = error;
     failure->stage = PC_STAGE_JOIN_CAPABILITIES;
     if ((error = pc_set_capabilities(request->join_capabilities)) != 0)

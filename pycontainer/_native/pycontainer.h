@@ -246,6 +246,10 @@ enum {
     PC_JOIN_REFUSE_ATTRIBUTES = 4, /* and its second one */
 };
 
+/* What a PC_OP_REFUSE_SET_ID refuses: modes and attributes by filters; file capabilities by giving up
+   CAP_SETFCAP, which the lock still needs. */
+enum { PC_REFUSE_MODES = 1, PC_REFUSE_ATTRIBUTES = 2, PC_REFUSE_CAPABILITIES = 4 };
+
 enum { PC_AT_NOTHING, PC_AT_SOURCE, PC_AT_TARGET };
 
 struct pc_failure {
@@ -327,7 +331,7 @@ int pc_become(uint32_t uid, uint32_t gid, bool own_namespace);
 int pc_lock(const char *uid_map, const char *gid_map, bool mapper);
 int pc_limit_capabilities(uint64_t kept);
 int pc_set_capabilities(const uint64_t sets[5]);
-int pc_refuse_set_id(bool attributes);
+int pc_refuse_set_id(uint64_t what);
 int pc_no_user_namespaces(void);
 int pc_leave_keyring(void);
 int pc_new_keyring(void);

@@ -111,7 +111,7 @@ static int run_step(const struct pc_request *request, const struct pc_step *step
     case PC_OP_NO_NEW_PRIVILEGES:
         return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ? errno : 0;
     case PC_OP_REFUSE_SET_ID:
-        return pc_refuse_set_id(step->number[0] != 0);
+        return pc_refuse_set_id(step->number[0]);
     case PC_OP_SET_LIMIT:
         return pc_set_limit(step->number[0], step->number[1], step->number[2]);
     case PC_OP_SET_AFFINITY:

@@ -102,10 +102,11 @@ class Container:
     of the moment of construction.
 
     What depends on what: without "user" in *namespaces* (which takes real root) there is no lock,
-    and ids are the host's; without "mnt" the container sees the host's file system, so mounts,
-    ``rootfs`` and the root's options are refused; without "pid" there is no /proc by default;
-    without "net" no /sys, no /etc/hosts and no loopback device to bring up; without "uts" a
-    ``hostname`` is refused.
+    ids are the host's, and so are the capabilities, unless ``capabilities`` says otherwise: with
+    them it can do what root can, but for set-id files below a writable bind; without "mnt" the
+    container sees the host's file system, so mounts, ``rootfs`` and the root's options are refused;
+    without "pid" there is no /proc by default; without "net" no /sys, no /etc/hosts and no loopback
+    device to bring up; without "uts" a ``hostname`` is refused.
 
     Attributes:
         mounts: mounts and entries, in the order in which they are made; collections among them

@@ -15,6 +15,7 @@ from attrs import evolve
 from .._native import lib
 from ..errors import ContainerExitError, ResultError
 from ..plan.compile import Plan
+from ..plan.steps import Op
 from .codec.transport import from_memfd
 from .codec.wire import EXCEPTION_ROOM
 from .exchange import Exchange
@@ -86,7 +87,9 @@ class Running(Generic[T]):
         self._output: Output | None = None
         self._completed: Completed[T] | None = None
         self._filtered = plan is not None and plan.seccomp is not None
-        if self._filtered:
+        if self._filtered or (
+            plan is not None and any(step.op is Op.REFUSE_SET_ID for step in plan.steps)
+        ):
             with_filters.add(self)
 
     # ---- looking

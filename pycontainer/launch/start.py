@@ -93,7 +93,8 @@ def start(
         server = forkserver(options.preload, ranges=True)
     identity = identity_of(container, host_root, None if server is None else server.sizes)
     streams = stdio()
-    plan = guarded(compile(container), identity, container.guest_uid, streams)
+    hooked = options.populate_filesystem is not None
+    plan = guarded(compile(container), identity, container.guest_uid, streams, hooked)
     flags = 0
     if streams.is_terminal:
         flags |= lib.PC_REQUEST_TERMINAL

@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 
 from attrs import frozen
 
-__all__ = ["PHASES", "MountAttr", "Op", "Step", "StepFlag"]
+__all__ = ["PHASES", "MountAttr", "Op", "Refused", "Step", "StepFlag"]
 
 
 class Op(IntEnum):
@@ -42,6 +42,14 @@ class Op(IntEnum):
     SET_AFFINITY = 23
     INSTALL_FILTER = 24
     NO_USER_NAMESPACES = 25
+
+
+class Refused(IntFlag):
+    """What a REFUSE_SET_ID refuses: PC_REFUSE_* of the helper."""
+
+    MODES = 1
+    ATTRIBUTES = 2
+    CAPABILITIES = 4
 
 
 class StepFlag(IntFlag):
@@ -264,7 +272,16 @@ _WORDS: dict[Op, Callable[[Step], str]] = {
     Op.NO_USER_NAMESPACES: lambda step: "allow no user namespaces below this one",
     Op.INSTALL_FILTER: lambda step: f"filter system calls: {step.path}",
     Op.REFUSE_SET_ID: lambda step: (
-        "refuse to make files set-id" + (" or to set attributes" if any(step.numbers) else "")
+        "refuse "
+        + " and ".join(
+            words
+            for bit, words in (
+                (Refused.MODES, "set-id modes"),
+                (Refused.ATTRIBUTES, "attributes of files"),
+                (Refused.CAPABILITIES, "capabilities of files"),
+            )
+            if step.numbers[0] & bit
+        )
     ),
 }
 

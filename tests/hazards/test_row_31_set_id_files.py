@@ -7,6 +7,7 @@ would be *root's* outside, for any user of the host.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
 import stat
@@ -14,11 +15,20 @@ from typing import Any
 
 import pytest
 
-from pycontainer import bind, call_with_container, overlay
+from pycontainer import (
+    NAMESPACES,
+    bind,
+    call_with_container,
+    container_excursion,
+    overlay,
+    start_container,
+)
+from pycontainer.declare.capabilities import CAPABILITIES as ALL_NAMES
 
 pytestmark = pytest.mark.is_root
 
-IDENTITIES = [
+WITHOUT_USER = NAMESPACES - {"user"}
+IDENTITIES: list[Any] = [
     {},
     {"guest_uid": 1000, "guest_gid": 1000},
     {"host_uid_start": 0, "host_gid_start": 0},
@@ -26,6 +36,9 @@ IDENTITIES = [
     {"lock_mounts": False},
     {"child_is_pid1": False},
     {"start_method": "fork"},
+    # The host's own root.  With CAP_MKNOD it makes devices, as it could anywhere.
+    {"namespaces": WITHOUT_USER, "capabilities": []},
+    {"namespaces": WITHOUT_USER, "capabilities": sorted(set(ALL_NAMES) - {"CAP_MKNOD"})},
 ]
 OPENAT2, FCHMODAT2, IO_URING_SETUP = 437, 452, 425
 FSOPEN, FSCONFIG, FSMOUNT, MOVE_MOUNT = 430, 431, 432, 429
@@ -113,16 +126,21 @@ def attempts():
     return said
 
 
+HARMLESS = ("mkdir", "mkfifo")
+"""Their set-id bits are lost on the way: the kernel keeps none.  The fixture looks afterwards."""
+
+
+def worked(said):
+    return [name for name, error in said.items() if error == 0 and not name.startswith(HARMLESS)]
+
+
 SYS_FCHMOD = 91 if platform.machine() == "x86_64" else 52
 
 
 @pytest.mark.parametrize("identity", IDENTITIES)
 def test_every_way_is_refused(outside, identity):
     said = run(outside, attempts, **identity)
-    allowed = {name for name, error in said.items() if error == 0}
-    # Refused, or the bits are lost on the way: mkdir(2) and mkfifo keep no set-id bits.  The
-    # fixture looks at what is there afterwards.
-    assert not {name for name in allowed if not name.startswith(("mkdir", "mkfifo"))}, said
+    assert not worked(said), said
     assert set(said.values()) <= {
         0,
         errno.EPERM,
@@ -186,11 +204,46 @@ def test_in_a_nested_user_namespace(outside, identity):
         return attempts()
 
     said = run(outside, fn, **identity)
-    assert not [
-        name
-        for name, error in said.items()
-        if error == 0 and not name.startswith(("mkdir", "mkfifo"))
-    ], said
+    assert not worked(said), said
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_in_the_hook(outside, identity):
+    """populate_filesystem runs before the lock, and may be made of what an fn brought along."""
+
+    def populate():
+        said = attempts()
+        os.mkdir("/data/made", 0o750)
+        os.chown("/data/made", 0, 0)
+        os.chmod("/data/made", 0o700)
+        os.mkdir("/made")
+        os.chmod("/made", 0o1777)
+        with open("/tmp/said", "w") as file:
+            json.dump(said, file)
+
+    def fn():
+        with open("/tmp/said") as file:
+            return json.load(file), attempts(), sorted(os.listdir("/data")), os.path.isdir("/made")
+
+    during, after, names, made = run(outside, fn, populate_filesystem=populate, **identity)
+    if identity.get("namespaces") is WITHOUT_USER:
+        # It has the host root's capabilities, of which a filter of modes takes none.
+        for name, path in (("device", outside / "sda"), ("mem", outside / "mem")):
+            if during.pop(name) == 0:
+                path.unlink()
+    assert not worked(during), during
+    assert not worked(after), after
+    assert "made" in names
+    assert made
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_in_an_excursion(outside, identity):
+    options = {name: value for name, value in identity.items() if name != "start_method"}
+    with start_container([bind(outside, "/data", writable=True)], **options) as running:
+        for target in (running, running.pid):
+            said = container_excursion(target, attempts, preload=["ctypes"])
+            assert not worked(said), said
 
 
 @pytest.mark.parametrize("identity", IDENTITIES)
@@ -283,11 +336,7 @@ def test_upper_directory_of_an_overlay(outside, tmp_path):
     said = call_with_container(
         mounts, attempts, preload=("ctypes",), timeout=20, host_uid_start=0, host_gid_start=0
     )
-    assert not {
-        name
-        for name, error in said.items()
-        if error == 0 and not name.startswith(("mkdir", "mkfifo"))
-    }, said
+    assert not worked(said), said
 
 
 def test_without_a_writable_bind_nothing_is_filtered(outside):

@@ -43,6 +43,7 @@ REQUEST_C = "pycontainer/_native/request.c"
 RESOLVE_C = "pycontainer/_native/resolve.c"
 RUNNING = "pycontainer/launch/running.py"
 SERVER_C = "pycontainer/_native/server.c"
+SET_ID = "pycontainer/launch/set_id.py"
 SETUP_C = "pycontainer/_native/setup.c"
 START = "pycontainer/launch/start.py"
 STDLIB = "pycontainer/launch/stdlib.py"
@@ -383,13 +384,27 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    data[0].effective &= ~setfcap;\n    data[0].permitted &= ~setfcap;\n",
         "    data[0].effective &= ~0u;\n",
     ),
-    "31i": (IDENTITY_C, "return attributes ? refuse_attributes() : 0;", "return 0 & attributes;"),
+    "31i": (IDENTITY_C, "        error = refuse_attributes();\n", ""),
     "31j": (IDENTITY_C, "        MODE_RULE(__NR_fchmod, 1),\n", ""),
     "31k": (
         IDENTITY_C,
         "        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 1, 0),\n",
         "        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 0, 0),\n",
     ),
+    # Host root without a user namespace; the hook.
+    "31l": (SET_ID, "not identity.host_root:", "not identity.host_root or not identity.uid_map:"),
+    "31m": (
+        SET_ID,
+        "            _refuse(refused & ~Refused.CAPABILITIES),\n",
+        "",
+        SET_ID,
+        "start + 2",
+        "start + 1",
+        SET_ID,
+        "hook + 1",
+        "hook",
+    ),
+    "31n": (SET_ID, "hooked or (identity.uid_map and guest_uid != 0)", "guest_uid != 0"),
     "29": (
         IDENTITY_C,
         "        if (held && !(sets[BOUNDING] >> capability & 1) &&",

@@ -9,7 +9,7 @@ import pytest
 from pycontainer._native import ffi, lib
 from pycontainer.launch import protocol
 from pycontainer.plan.pack import STEP
-from pycontainer.plan.steps import MountAttr, Op, StepFlag
+from pycontainer.plan.steps import MountAttr, Op, Refused, StepFlag
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,13 @@ def test_sizes(name, layout):
 
 
 @pytest.mark.parametrize(
-    ("enum", "prefix"), [(Op, "PC_OP_"), (StepFlag, "PC_STEP_"), (MountAttr, "PC_MOUNT_")]
+    ("enum", "prefix"),
+    [
+        (Op, "PC_OP_"),
+        (StepFlag, "PC_STEP_"),
+        (MountAttr, "PC_MOUNT_"),
+        (Refused, "PC_REFUSE_"),
+    ],
 )
 def test_numbers(enum, prefix):
     helpers = {
