@@ -32,6 +32,7 @@ bench: $(VENV)/installed-dev
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 
 format: $(VENV)/installed-dev

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 __all__ = ["ID_MAX", "StrPath"]
 
@@ -132,7 +132,7 @@ def check_flag(problems: Problems, field: str, value: Any) -> None:
         problems.append(f"{field} must be True or False, not {value!r}")
 
 
-def is_int(value: Any) -> bool:
+def is_int(value: Any) -> TypeGuard[int]:
     """Whether *value* is an int and no bool: ``True`` is never meant as a number here."""
     return isinstance(value, int) and not isinstance(value, bool)
 

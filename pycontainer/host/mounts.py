@@ -18,8 +18,9 @@ from typing import TypeAlias
 
 from ..declare.entries import Symlink, symlink
 from ..declare.mounts import Mount, bind
+from ..declare.part import Part
 
-__all__ = ["host_network", "host_python", "host_system"]
+__all__ = ["HostView", "host_network", "host_python", "host_system"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -67,7 +68,17 @@ NETWORK = (
 )
 
 
-def host_python(*, path: Iterable[StrPath] = ()) -> tuple[Mount | Symlink, ...]:
+class HostView(tuple[Mount | Symlink, ...], Part):
+    """Mounts and links that show something of the host.
+
+    A tuple of them, and a ``Part`` like each of them: so checkers take a list of views and mounts,
+    ``[host_python(), bind("/srv")]``, for a ``list[Part]``.
+    """
+
+    __slots__ = ()
+
+
+def host_python(*, path: Iterable[StrPath] = ()) -> HostView:
     """What the running interpreter needs to start and import in an otherwise empty root.
 
     That is: the executable, the prefixes (of a virtual environment and of what it was made from),
@@ -91,7 +102,7 @@ def host_python(*, path: Iterable[StrPath] = ()) -> tuple[Mount | Symlink, ...]:
 
 
 @functools.cache
-def host_system() -> tuple[Mount | Symlink, ...]:
+def host_system() -> HostView:
     """A read-only view of the host's programs and their libraries.
 
     ``/usr``, ``/bin``, ``/sbin`` and ``/lib*`` (links stay links), the loader's cache, Debian's
@@ -106,7 +117,7 @@ def host_system() -> tuple[Mount | Symlink, ...]:
     return view.mounts()
 
 
-def host_network() -> tuple[Mount | Symlink, ...]:
+def host_network() -> HostView:
     """What programs read to use the network: resolver, services, and the trusted certificates.
 
     Of use in a container without the "net" namespace.  A file behind a link, as resolv.conf often
@@ -122,7 +133,7 @@ def host_network() -> tuple[Mount | Symlink, ...]:
 @functools.lru_cache(maxsize=16)
 def _python_mounts(
     executable: str, prefixes: tuple[str, ...], search_path: tuple[str, ...], named: tuple[str, ...]
-) -> tuple[Mount | Symlink, ...]:
+) -> HostView:
     """All that decides the answer is an argument, except for which system libraries exist.
 
     The cache keeps the answer the same object, and with it the compiled plan of a container.
@@ -161,7 +172,7 @@ class _View:
             if path == self._written(place) or os.path.isdir(path):
                 self._optional[path] = self._optional.get(path, True) and optional
 
-    def mounts(self) -> tuple[Mount | Symlink, ...]:
+    def mounts(self) -> HostView:
         shown: list[Mount | Symlink] = [symlink(path, to) for path, to in self.links.items()]
         kept: list[str] = []
         # A directory sorts before what lies in it.
@@ -169,7 +180,7 @@ class _View:
             if not any(_below(path, above) and self._shows(above, path) for above in kept):
                 kept.append(path)
                 shown.append(bind(path, optional=optional))
-        return tuple(shown)
+        return HostView(shown)
 
     def _shows(self, directory: str, path: str) -> bool:
         """Whether *path*, below *directory*, is reachable with *directory* alone: no link leads

@@ -329,8 +329,8 @@ def _forget_finders(call: Call) -> None:
 
 def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
     """An excursion: join, fork, run.  Nothing is imported from the container."""
+    waiting = os.getpid()
     if threaded:
-        waiting = os.getpid()
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
         pid = os.fork()
         if pid:

@@ -140,7 +140,7 @@ class Exchange:
                     self._hear_call()
                 elif files and fd in files:
                     files[fd][1]()
-            if wake_at is not None and time.monotonic() >= wake_at:
+            if stdio is not None and wake_at is not None and time.monotonic() >= wake_at:
                 stdio.wake()
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 self._kill_at = None

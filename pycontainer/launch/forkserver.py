@@ -61,7 +61,7 @@ class Forkserver:
         self.fingerprint = fingerprint
         self.sizes = None
         if ranges:
-            from .ranges import map_ranges, sizes_of_ranges  # few need it
+            from .ranges import sizes_of_ranges  # few need it
 
             self.sizes = sizes_of_ranges()
         self.host_root = is_host_root(lib.pc_effective_capabilities())
@@ -73,6 +73,8 @@ class Forkserver:
                 self.pid = _start(theirs, preload, ranges)
             word = ours.recv(1 << 16)
             if word == b"map":
+                from .ranges import map_ranges
+
                 map_ranges(self.pid)
                 ours.send(b"mapped")
                 word = ours.recv(1 << 16)

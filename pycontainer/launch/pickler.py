@@ -157,31 +157,29 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._globals: dict[int, tuple[dict[str, Any], dict[str, Any], set[str]]] = {}
         # By identity: cells whose contents are, or are about to be, in the stream.
         self._cells: dict[int, types.CellType] = {}
-        callback = None
-        if buffers is not None:
 
-            def callback(buffer: pickle.PickleBuffer) -> bool:
-                if memoryview(buffer).nbytes < _BESIDE:
-                    return True  # in the pickle, please
-                buffers.append(buffer)
-                return False
+        def beside(buffer: pickle.PickleBuffer) -> bool:
+            if buffers is None or memoryview(buffer).nbytes < _BESIDE:
+                return True  # in the pickle, please
+            buffers.append(buffer)
+            return False
 
-        super().__init__(sink, 5, callback)
+        super().__init__(sink, 5, None if buffers is None else beside)
 
-    def reducer_override(self, thing: Any) -> Any:
+    def reducer_override(self, obj: Any) -> Any:
         """Called by the C pickler for every object but the plainest."""
-        kind = type(thing)
+        kind = type(obj)
         if kind is types.FunctionType:
-            return NotImplemented if self._goes_by_name(thing) else self._reduce_function(thing)
+            return NotImplemented if self._goes_by_name(obj) else self._reduce_function(obj)
         if kind is types.CellType:
-            return self._reduce_cell(thing)
+            return self._reduce_cell(obj)
         try:
             if issubclass(kind, type):
-                return self._reduce_class(thing)
+                return self._reduce_class(obj)
         except TypeError:  # a type that is no class, from an extension module
             pass
         # The child's own standard streams stand in for the caller's, whatever these are.
-        name = self._streams.get(id(thing))
+        name = self._streams.get(id(obj))
         return (getattr, (sys, name)) if name else NotImplemented
 
     def note_imports_of(self, fn: Any) -> None:

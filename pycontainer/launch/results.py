@@ -119,7 +119,9 @@ class Completed(Generic[T_co]):
     enforced: Mapping[str, str] = field(factory=dict, hash=False)
     exception: BaseException | None = field(default=None, eq=False, repr=False)
     _value: Any = field(default=None, eq=False, repr=False)
-    _words: str = field(default="", eq=False, repr=False)  # how it ended without a value
+    _words: str = field(
+        default="", alias="words", eq=False, repr=False
+    )  # how it ended without a value
 
     @property
     def returncode(self) -> int:

@@ -18,7 +18,9 @@ from pycontainer import (
     exec_command,
     extend,
     file,
+    host_network,
     host_python,
+    host_system,
     run_command,
     run_container,
     start_command,
@@ -67,6 +69,9 @@ assert_type(extend(container, tmpfs("/x"), hostname="b"), Container)
 
 mounts = [tmpfs("/a"), file("/a/b", "")]
 assert_type(call_with_container(mounts, number), int)
+views = [host_python(), bind("/srv"), host_system()]
+assert_type(call_with_container(views, number), int)
+assert_type(Container([tmpfs("/a"), host_network()]), Container)
 
 # Mistakes that a checker must find (warn_unused_ignores finds it if one passes).
 call_with_container([], 1)  # type: ignore[arg-type]

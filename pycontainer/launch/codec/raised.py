@@ -150,13 +150,14 @@ def _native(cls: type[BaseException]) -> type[BaseException]:
 
 
 def _make(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    native = _native(cls)
+    native: Any = _native(cls)
     if issubclass(native, UnicodeError) and native is not UnicodeError:
         _check_unicode_error(native, args)
-    made = native.__new__(cls, *args)
+    made: BaseException = native.__new__(cls, *args)
     if not issubclass(native, BaseExceptionGroup):
         # Built-in code; it reads the arguments where __new__ did not.
-        native.__init__(made, *args)
+        initialise: Any = native.__init__
+        initialise(made, *args)
         _set_slot(BaseException, "args", made, args)
     return made
 
@@ -266,7 +267,7 @@ def _remote_str(self: Any) -> str:
 
 def _remote_reduce(self: Any) -> tuple[Any, ...]:
     args = self.args
-    if isinstance(self, BaseExceptionGroup):
+    if issubclass(type(self), BaseExceptionGroup):
         args = (self.message, list(self.exceptions))
     parts = (_native(type(self)).__name__, self.type_name, self._text, args, self.traceback_text)
     return _unpickle, parts, {"__notes__": self.__notes__} if hasattr(self, "__notes__") else None
