@@ -72,7 +72,8 @@ PRELUDE = """
 
 EACH_LINE = """
     lines = stop_at = 0
-    place = last = ""
+    place = ""
+    files = set()
 
     def trace(frame, event, argument):
         return trace_line if "/pycontainer/" in frame.f_code.co_filename else None
@@ -83,6 +84,7 @@ EACH_LINE = """
             lines += 1
             if lines == stop_at:
                 place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                files.add(Path(frame.f_code.co_filename).name)
                 os.kill(os.getpid(), number)
         return trace_line
 
@@ -96,7 +98,7 @@ EACH_LINE = """
     threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
     attempt(lambda: "the first time")  # with lines that run only then
     while True:
-        lines, last, place = 0, place, ""
+        lines, place = 0, ""
         timer = threading.Timer(1, wait_no_longer)
         timer.start()
         taken.clear()
@@ -107,7 +109,7 @@ EACH_LINE = """
         if lines < 0:
             break  # the caller waits for the container, with all its lines behind it
         stop_at += 2
-    assert stop_at > 100 and "exchange.py" in last, (stop_at, last)
+    assert stop_at > 100 and {"start.py", "dispatch.py", "exchange.py"} <= files, (stop_at, files)
 """
 
 EACH_MOMENT = """

@@ -154,7 +154,7 @@ def test_a_set_up_that_meets_a_limit():
 
 def test_cancelled():
     with pytest.raises(ContainerTimeoutError) as caught:
-        call_with_container([], sleep, timeout=0.2)
+        call_with_container([], sleep, timeout=1.0)
     completed = caught.value.completed
     assert completed is not None
     assert completed.verdict is Verdict.CANCELLED
