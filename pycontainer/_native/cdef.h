@@ -31,7 +31,7 @@ enum {
 };
 enum { PC_WATCHED_NONE, PC_WATCHED_WALL_TIME, PC_WATCHED_CPU_TIME, PC_WATCHED_MEMORY, ... };
 enum { PC_FD_CALL, PC_FD_STATUS, PC_FD_LIFELINE, PC_FD_COUNT, PC_FD_STDLIB, PC_FD_KEPT, ... };
-enum { PC_STATUS_STARTED, PC_STATUS_FAILED, PC_STATUS_EXITED, ... };
+enum { PC_STATUS_STARTED, PC_STATUS_FAILED, PC_STATUS_EXITED, PC_STATUS_LOADING, ... };
 enum {
     PC_REQUEST_MEMFD, PC_REQUEST_IDLE, PC_REQUEST_INIT, PC_REQUEST_WAIT, PC_REQUEST_JOIN_OWNER,
     PC_REQUEST_COMMAND, PC_REQUEST_TERMINAL, PC_REQUEST_HIDE_INIT, ...
@@ -115,7 +115,7 @@ int pc_wait_for_word(void);
 int pc_tie_to_parent(void);
 
 /* in the caller */
-int pc_receive_status(int socket, struct pc_status *status, int *pidfd);
+int pc_receive_status(int socket, struct pc_status *status, int *pidfd, int *loader);
 void pc_close(int *fd);
 void pc_discard(int fd);
 enum { PC_VIEW_NAMESPACE, PC_VIEW_CLONE, PC_VIEW_READ_ONLY, ... };

@@ -167,7 +167,12 @@ struct pc_watch {
 enum { PC_WATCHED_NONE, PC_WATCHED_WALL_TIME, PC_WATCHED_CPU_TIME, PC_WATCHED_MEMORY };
 
 /* What the supervisor of a child tells its caller (on PC_FD_STATUS). */
-enum { PC_STATUS_STARTED = 1, PC_STATUS_FAILED, PC_STATUS_EXITED };
+enum {
+    PC_STATUS_STARTED = 1,
+    PC_STATUS_FAILED,
+    PC_STATUS_EXITED,
+    PC_STATUS_LOADING, /* a loader is at work, whose pidfd comes along; it reports by itself then */
+};
 
 struct pc_status {
     uint32_t kind;
@@ -291,7 +296,7 @@ enum {
 /* wire.c */
 ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_count, int flags);
 int pc_send(int socket, const void *buffer, size_t size, const int *fds, int fd_count);
-int pc_receive_status(int socket, struct pc_status *status, int *pidfd);
+int pc_receive_status(int socket, struct pc_status *status, int *pidfd, int *loader);
 void pc_close(int *fd);
 void pc_discard(int fd);
 uint64_t pc_now(void);

@@ -189,7 +189,9 @@ static int start_child(const struct ordered *ordered, bool received)
         if (ordered->watched && !(order->flags & PC_ORDER_LOADER))
             pc_watch_drop(&ordered->watch, ordered->watch_fds);
     } else if (order->flags & PC_ORDER_LOADER) {
-        close(pidfd); /* the loader supervises its container and reports by itself */
+        /* It supervises its container and reports by itself; the caller may end it until then. */
+        tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_LOADING, .value = pid}, pidfd);
+        close(pidfd);
         (void)add_child((struct child){.pid = pid, .status = -1, .own_pids = true});
     } else
         adopt(pid, pidfd, ordered, started);
@@ -446,6 +448,10 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, const struct 
     pc_drop_spares();
     pc_forget_watchers();
     pc_default_signals(); /* with SIGCHLD ignored there would be nobody to wait for */
+    /* A caller may take this process for a loader still: its container is to have the signal. */
+    sigset_t every;
+    sigfillset(&every);
+    sigprocmask(SIG_SETMASK, &every, NULL);
     if (received)
         member_count = pc_cgroup_members(members);
     kept[0] = watched;

@@ -67,15 +67,17 @@ ssize_t pc_receive(int socket, void *buffer, size_t size, int *fds, int *fd_coun
    the end, or -errno: EMSGSIZE when the descriptor could not be received, but the rest has been.
    A second descriptor is the end: whom the caller will kill is told once, before the waiter of an
    excursion, which holds this socket too, has been in the container. */
-int pc_receive_status(int socket, struct pc_status *status, int *pidfd)
+int pc_receive_status(int socket, struct pc_status *status, int *pidfd, int *loader)
 {
     int fd, count = 1;
     ssize_t length = pc_receive(socket, status, sizeof(*status), &fd, &count, 0);
-    const bool again = count > 0 && *pidfd >= 0;
+    const bool loading = length == sizeof(*status) && status->kind == PC_STATUS_LOADING;
+    int *kept = loading ? loader : pidfd;
+    const bool again = count > 0 && *kept >= 0;
     if (again)
         close(fd);
     else if (count > 0)
-        *pidfd = fd;
+        *kept = fd;
     if (length == -EMSGSIZE)
         return -EMSGSIZE;
     if (length == sizeof(*status) && !again)

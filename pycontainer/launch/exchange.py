@@ -74,6 +74,7 @@ class Exchange:
         self.status: ExitStatus | None = None
         self.usage: Usage | None = None
         self._ended: ExitStatus | None = None
+        self._loads = False  # in a process of its own first
         self._lost = False
         self._poll = select.poll()
         self._poll.register(status, select.POLLIN)
@@ -98,6 +99,7 @@ class Exchange:
         self.owned = True  # what was started ends with this object
         self._pid = os.getpid()  # not in a fork of this process
         self._heard = ffi.new("struct pc_status *")  # of kind 0: all has been taken from it
+        self._loader_fd = ffi.new("int *", -1)  # a pidfd of what loads the function, until then
         self._heard_fd = ffi.new("int *", -1)  # the pidfd
 
     # ---- waiting
@@ -196,16 +198,22 @@ class Exchange:
             or self.over
         )
 
+    @property
+    def known(self) -> bool:
+        """There is a process to kill."""
+        return self.pid != 0 or self._loader_fd[0] >= 0
+
     # ---- hearing
 
     def _hear_status(self) -> None:
         heard = self._heard
         if not heard.kind:
-            lib.pc_receive_status(self._status.fileno(), heard, self._heard_fd)
+            lib.pc_receive_status(self._status.fileno(), heard, self._heard_fd, self._loader_fd)
         # A Ctrl-C anywhere from here on finds the message where it is.
         if heard.kind == lib.PC_STATUS_STARTED:
             self.pidfd = self._heard_fd[0]
             self.pid = heard.value
+            lib.pc_close(self._loader_fd)
             self._see_replaced()
             if self.pidfd < 0:
                 heard.kind = 0
@@ -213,6 +221,10 @@ class Exchange:
             while self._unsent:
                 self.signal(self._unsent[0])
                 del self._unsent[0]
+        elif heard.kind == lib.PC_STATUS_LOADING:
+            self._loads = True
+            for number in tuple(self._unsent):
+                self._send(self._loader_fd[0], number)
         elif heard.kind == lib.PC_STATUS_FAILED:
             self.clone_error = heard.value
         elif heard.kind == lib.PC_STATUS_EXITED:
@@ -230,6 +242,11 @@ class Exchange:
         """The supervisor has gone, and the container with it."""
         self._forget(self._status)
         self._drain()
+        if self._loads and not self.pid and self.sent:
+            # A loader that has obeyed.
+            number = 9 if 9 in self.sent else next(iter(self.sent))
+            self.status = self._ended or ExitStatus(signal=number)
+            return
         self._lost = True
         if self.refusal is None:
             self.kill()
@@ -313,6 +330,7 @@ class Exchange:
             self.sent.add(number)
         if self.pidfd < 0 and not self.over:
             self._unsent.append(number)
+            self._send(self._loader_fd[0], number)
         elif self.pidfd >= 0 and self.status is None:
             import signal
 
@@ -331,15 +349,22 @@ class Exchange:
                     # it on.
                     self._again.append(number)
                     self._listen()
-            try:
-                signal.pidfd_send_signal(pidfd, number)
-            except ProcessLookupError:
-                pass
-            except PermissionError:
-                # This process has given up its ids since (setuid(2)).
-                if self.helper is None:
-                    raise
-                self.helper.signal(pidfd, number)
+            self._send(pidfd, number)
+
+    def _send(self, pidfd: int, number: int) -> None:
+        if pidfd < 0:
+            return
+        import signal
+
+        try:
+            signal.pidfd_send_signal(pidfd, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            # This process has given up its ids since (setuid(2)).
+            if self.helper is None:
+                raise
+            self.helper.signal(pidfd, number)
 
     def relay(self, number: int) -> None:
         """Pass a signal of the caller's on; the second one, or five seconds, kills."""
@@ -374,7 +399,7 @@ class Exchange:
                 self._hear_status()
             if self.pid == 0 and not self.over:
                 # The helper answers an order in a millisecond; then there is something to kill.
-                self.pump("pid", time.monotonic() + patience)
+                self.pump("known", time.monotonic() + patience)
         except SetupError:
             pass
         if self.pid and self.pidfd < 0 and not self.over:
@@ -412,6 +437,7 @@ class Exchange:
             # The supervisor has removed them, unless there was none, or it has died.
             watch.remove(1.0 if self._lost else 0.0)
         self.pidfd = -1
+        lib.pc_close(self._loader_fd)
         lib.pc_close(self._heard_fd)
         # Each is forgotten first: its number may be somebody else's right after.
         visitor, self._visitor = self._visitor, -1

@@ -217,6 +217,60 @@ interrupted({CALLS[kind].format("slow.fn")})
     assert time.monotonic() - start < 4
 
 
+# Loaded three times: by the caller, by a child that finds a thread started, and by a process for
+# such functions, which takes long.
+SLOW_THREADS = """
+import os, pathlib, sys, threading, time
+def fn(): pass
+folder = pathlib.Path({folder!r})
+if (folder / "second").exists():
+    (folder / "running").touch()
+    time.sleep(40)
+elif (folder / "first").exists():
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    (folder / "second").touch()
+(folder / "first").touch()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_a_slow_module_is_loaded_in_a_process_of_its_own(call, tmp_path, number):
+    (tmp_path / "slow_threads.py").write_text(SLOW_THREADS.format(folder=str(tmp_path)))
+    tmp_path.chmod(0o777)
+    caller = call("""
+def handler(number, frame):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, handler)
+before[1] = handler
+sys.path.append(here)
+import slow_threads
+interrupted(lambda: call_with_container(box, slow_threads.fn))
+""")
+    start = time.monotonic()
+    caller.send(number)
+    assert caller.end() == ["KeyboardInterrupt"]
+    assert time.monotonic() - start < 4
+
+
+def test_timeout_while_a_slow_module_is_loaded_in_a_process_of_its_own(run_program, tmp_path):
+    (tmp_path / "slow_threads.py").write_text(SLOW_THREADS.format(folder=str(tmp_path)))
+    tmp_path.chmod(0o777)
+    run_program(
+        """
+        sys.path.append(sys.argv[1])
+        import slow_threads
+        start = time.monotonic()
+        try:
+            call_with_container([], slow_threads.fn, timeout=2)
+        except ContainerTimeoutError:
+            took = time.monotonic() - start
+        assert Path(sys.argv[1], "running").exists()
+        assert 1.9 < took < 4, took
+        """,
+        str(tmp_path),
+    )
+
+
 def test_many_signals_at_any_moment(start_program, tmp_path):
     """Between any two steps of a call: each signal ends in the caller's handler once or in a value,
     and the next call works."""
