@@ -172,6 +172,14 @@ static uint64_t memory_of(struct pc_watcher *watcher, uint64_t resident, uint64_
     if (resident - bound <= watcher->shared && now - watcher->checked < 10 * (uint64_t)SAMPLE)
         return resident - watcher->shared;
     uint64_t exact = pc_read_tree_memory(watcher->pid);
+    /* One process is read after the other.  While some of them end, or begin, a page that n shared
+       may count as more than one: an n-th, and then an (n-1)-th, and so on.  What is used for good
+       is there the next time too. */
+    for (int i = 0; i < 2 && exact > bound; i++) {
+        const uint64_t next = pc_read_tree_memory(watcher->pid);
+        if (next && next < exact)
+            exact = next;
+    }
     watcher->shared = exact && exact < resident ? resident - exact : 0;
     watcher->checked = pc_now();
     return resident - watcher->shared;
