@@ -6,7 +6,9 @@
    caller's modules lie and how the caller was called. */
 #include "pycontainer.h"
 
+#include <elf.h>
 #include <fcntl.h>
+#include <link.h>
 #include <locale.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -18,29 +20,54 @@
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
 
-/* The end of this library's own data, as the linker has it. */
-extern char _end[] __attribute__((visibility("hidden")));
+enum { LEAST = 1 << 17, MOST_SEGMENTS = 512 };
+
+/* The data of the program and its libraries, as the loader knows them: where a library's zeroes end,
+   nothing else tells. */
+static struct {
+    uintptr_t start, end;
+} segments[MOST_SEGMENTS];
+static int segment_count;
+
+static int note_segments(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    (void)size;
+    (void)unused;
+    for (int i = 0; i < info->dlpi_phnum && segment_count < MOST_SEGMENTS; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD || !(part->p_flags & PF_W))
+            continue;
+        segments[segment_count].start = info->dlpi_addr + part->p_vaddr;
+        segments[segment_count++].end = info->dlpi_addr + part->p_vaddr + part->p_memsz;
+    }
+    return segment_count == MOST_SEGMENTS;
+}
 
 struct mapping {
     uintptr_t start, end;
     const char *mode, *name;
 };
 
-/* The heap, the arenas of small objects, and the interpreter's own data: types, modules.  What C
-   library and loader keep for themselves stays; nothing here is bound lazily (-z now) and nothing
-   allocates.  exe: the name of the program that runs. */
+/* The heap, the arenas of small objects (1 MiB each, which the kernel may join to the zeroes of a
+   library that lies before), what malloc(3) has mapped by itself, and the interpreter's own data:
+   types, modules.  What C library and loader keep for themselves stays; nothing here is bound lazily
+   (-z now) and nothing allocates.  exe: the name of the program that runs. */
 static void shed(const struct mapping *mapping, const char *exe)
 {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), own = (uintptr_t)_end;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     const uintptr_t thread = (uintptr_t)pthread_self();
     uintptr_t start = mapping->start, end = mapping->end;
     const char *base = strrchr(mapping->name, '/');
 
     if (strncmp(mapping->mode, "rw-p", 4) != 0 || (thread >= start && thread < end))
         return;
-    if (mapping->name[0] == 0 && own >= start && own < end)
-        start = (own + page - 1) & -page; /* the arenas lie behind our own data */
-    else if (base && (strcmp(mapping->name, exe) == 0 || strncmp(base, "/libpython", 10) == 0))
+    if (mapping->name[0] == 0) {
+        for (int i = 0; i < segment_count; i++)
+            if (segments[i].start < end && segments[i].end > start)
+                start = (segments[i].end + page - 1) & -page;
+        if (segment_count == MOST_SEGMENTS || start >= end || end - start < LEAST)
+            return; /* smaller ones are the loader's */
+    } else if (base && (strcmp(mapping->name, exe) == 0 || strncmp(base, "/libpython", 10) == 0))
         end -= page; /* the last may hold what the C library keeps there: environ (ld(1), "-z copyreloc") */
     else if (strcmp(mapping->name, "[heap]") != 0)
         return;
@@ -101,6 +128,8 @@ void pc_shed_interpreter(void)
     more = readlinkat(pc_proc, "self/exe", exe, sizeof(exe) - 1);
     exe[more > 0 ? more : 0] = 0;
     setlocale(LC_ALL, "C"); /* another's tables lie on the heap */
+    segment_count = 0;
+    (void)dl_iterate_phdr(note_segments, NULL);
     for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
         struct mapping mapping;
         char *rest = line;

@@ -99,7 +99,7 @@ EACH_LINE = """
     attempt(lambda: "the first time")  # with lines that run only then
     while True:
         lines, place = 0, ""
-        timer = threading.Timer(1, wait_no_longer)
+        timer = threading.Timer(2.5, wait_no_longer)
         timer.start()
         taken.clear()
         sys.settrace(trace)
