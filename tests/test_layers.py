@@ -26,6 +26,10 @@ LAYERS = [
     "calls",
     "excursion",
     "commands",
+    "oci",
+    "build",
+    "shell",
+    "inspection",
     "cli",
     "__main__",
 ]

@@ -12,7 +12,11 @@ __all__ = ["main"]
 
 FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have them
 
-_COMMANDS = {"run": "Run a command in a container."}
+_COMMANDS = {
+    "run": ("running", "Run a command in a container."),
+}
+"""Command → the module with its ``run(arguments)``, and what it does."""
+
 _USAGE = """\
 Usage: pycontainer COMMAND [OPTIONS] ...
 
@@ -58,7 +62,7 @@ def _leave(status: int) -> NoReturn:
 
 def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h"):
-        rows = "".join(f"  {name:10} {words}\n" for name, words in _COMMANDS.items())
+        rows = "".join(f"  {name:10} {words}\n" for name, (_, words) in _COMMANDS.items())
         (sys.stdout if arguments else sys.stderr).write(_USAGE.format(commands=rows))
         return 0 if arguments else FAILED
     if arguments[0] == "--version":
@@ -69,15 +73,16 @@ def _main(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in _COMMANDS:
         return _complain("pycontainer", f"there is no command {name!r}", _near(name))
+    from importlib import import_module
+
     from ..errors import ContainerError
     from .parse import MisuseError
 
     try:
-        from .running import run
-
-        return run(rest)
+        status: int = import_module(f".{_COMMANDS[name][0]}", __package__).run(rest)
+        return status
     except (MisuseError, ContainerError, ValueError, OSError, ModuleNotFoundError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != "click":
+        if isinstance(error, ModuleNotFoundError) and error.name not in ("click", "rich"):
             raise
         notes = getattr(error, "__notes__", [])
         return _complain(f"pycontainer {name}", str(error), notes, _status_of(error))

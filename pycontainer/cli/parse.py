@@ -27,24 +27,34 @@ def names_of(options: Iterable[Option]) -> dict[str, Option]:
     return {name: option for option in options for name in option.names}
 
 
-def parse(options: Sequence[Option], arguments: list[str]) -> Parsed | None:
+def parse(
+    options: Sequence[Option], arguments: list[str], *, interspersed: bool = False
+) -> Parsed | None:
     """Read *arguments*; None where that is not simple.
 
     What ``--args`` gives is put into *arguments* in its place, as it can be read once only.
+
+    Arguments:
+        interspersed: options may stand behind other words; else the first word begins the command.
 
     Raises:
         MisuseError: ``--args`` does not name a descriptor that can be read.
     """
     names = names_of(options)
     given: list[tuple[str, tuple[str, ...]]] = []
+    rest: list[str] = []
     at = 0
     while at < len(arguments):
         word = arguments[at]
         if word == "--":
-            return given, arguments[at + 1 :]
+            return given, rest + arguments[at + 1 :]
         if word == "-" or not word.startswith("-"):
-            break
-        if word == "--args" and at + 1 < len(arguments):
+            if not interspersed:
+                break
+            rest.append(word)
+            at += 1
+            continue
+        if word == "--args" and word in names and at + 1 < len(arguments):
             arguments[at : at + 2] = _read_arguments(arguments[at + 1])
             continue
         option = names.get(word)
@@ -66,7 +76,7 @@ def parse(options: Sequence[Option], arguments: list[str]) -> Parsed | None:
         else:
             return None
         at += 1
-    return given, arguments[at:]
+    return given, rest + arguments[at:]
 
 
 def _read_arguments(fd: str) -> list[str]:

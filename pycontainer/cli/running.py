@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .declaring import Declaration
-from .options import RUN
-from .parse import MisuseError, Parsed, parse
+from .options import ELSEWHERE, RUN
+from .parse import MisuseError
+from .reading import read
 
 if TYPE_CHECKING:
     from ..declare.container import Container
@@ -34,7 +35,9 @@ def run(arguments: list[str]) -> int:
         MisuseError, ValueError: it is wrong.
         ContainerError: the container could not be started.
     """
-    given, command = read(arguments)
+    given, command = read(
+        "pycontainer run", RUN, arguments, help=HELP, epilog=EPILOG, elsewhere=ELSEWHERE
+    )
     declaration = Declaration()
     for name, values in given:
         declaration.add(name, values)
@@ -54,16 +57,6 @@ def run(arguments: list[str]) -> int:
     if not command:
         raise MisuseError("there is no command to run")
     return _run(container, command, tty, declaration.json)
-
-
-def read(arguments: list[str]) -> Parsed:
-    """Options and command."""
-    parsed = parse(RUN, arguments)
-    if parsed is None:
-        from .click_run import read as read_with_click
-
-        parsed = read_with_click("pycontainer run", RUN, arguments, HELP, EPILOG)
-    return parsed
 
 
 def _run(container: Container, command: list[str], tty: bool, json: str | None) -> int:

@@ -10,16 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycontainer.cli.click_run import read as read_with_click
 from pycontainer.cli.declaring import _ADD
 from pycontainer.cli.options import ELSEWHERE, RUN
 from pycontainer.cli.parse import MisuseError, names_of, parse
+from pycontainer.cli.with_click import read as read_with_click
 
 BY_NAME = {option.names[0]: option for option in RUN}
 
 
 def with_click(arguments):
-    return read_with_click("pycontainer run", RUN, list(arguments), "help", "epilog")
+    return read_with_click(
+        "pycontainer run",
+        RUN,
+        list(arguments),
+        help="help",
+        epilog="epilog",
+        usage="[OPTIONS]",
+        elsewhere=ELSEWHERE,
+        interspersed=False,
+    )
 
 
 def test_names_are_there_once_and_each_option_does_something():
@@ -41,6 +50,16 @@ def test_order_is_kept():
         ("--tty", ()),
     ]
     assert command == ["ls", "--bind", "-l"]
+
+
+def test_options_behind_other_words_where_a_command_takes_them_so():
+    line = ["12", "--tmpfs", "/a", "-", "--tty", "--", "--tty"]
+    expected = ([("--tmpfs", ("/a",)), ("--tty", ())], ["12", "-", "--tty"])
+    assert parse(RUN, list(line), interspersed=True) == expected
+    again = read_with_click(
+        "x", RUN, list(line), help="", epilog="", usage="", elsewhere={}, interspersed=True
+    )
+    assert again == expected
 
 
 @st.composite

@@ -1,8 +1,8 @@
-"""``pycontainer run`` as click has it: help, and command lines that are not plain."""
+"""Commands as click has them: help, and command lines that are not plain."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 try:
@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
         name="click",
     ) from None
 
-from .options import ELSEWHERE, Option
+from .options import Option
 from .parse import MisuseError, Parsed, names_of
 
 __all__ = ["read"]
@@ -24,19 +24,29 @@ __all__ = ["read"]
 class OrderedCommand(click.Command):
     """A command that keeps the order of its options, and gives their arguments as they are."""
 
-    def __init__(self, name: str, options: Sequence[Option], epilog: str, help: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        options: Sequence[Option],
+        *,
+        help: str,
+        epilog: str,
+        usage: str,
+        interspersed: bool,
+    ) -> None:
         self.options = options
+        self.usage = usage
         self.parsed: Parsed = ([], [])
         params: list[click.Parameter] = [_param(option) for option in options]
         super().__init__(name, params=params, help=help, epilog=epilog)
         self.context_settings = {
-            "allow_interspersed_args": False,
+            "allow_interspersed_args": interspersed,
             "ignore_unknown_options": False,
             "help_option_names": ["--help", "-h"],
         }
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return ["[OPTIONS] [--] COMMAND [ARGUMENTS]..."]
+        return [self.usage]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         values, rest, order = self.make_parser(ctx).parse_args(args=args)
@@ -88,15 +98,30 @@ def _option_of(param: click.Parameter, options: Sequence[Option]) -> Option | No
 
 
 def read(
-    name: str, options: Sequence[Option], arguments: list[str], help: str, epilog: str
+    name: str,
+    options: Sequence[Option],
+    arguments: list[str],
+    *,
+    help: str,
+    epilog: str,
+    usage: str,
+    elsewhere: Mapping[str, str],
+    interspersed: bool,
 ) -> Parsed:
-    """Read a command line, or print help and exit.
+    """Read a command line, or print help and exit.  The arguments are those of ``reading.read``.
 
     Raises:
         MisuseError: it is wrong; its notes say what to do.
         SystemExit: after ``--help``.
     """
-    command = OrderedCommand(name.rpartition(" ")[2], options, epilog, help)
+    command = OrderedCommand(
+        name.rpartition(" ")[2],
+        options,
+        help=help,
+        epilog=epilog,
+        usage=usage,
+        interspersed=interspersed,
+    )
     try:
         context = command.make_context(name, arguments, max_content_width=100)
         assert context is not None
@@ -104,8 +129,8 @@ def read(
         raise SystemExit(done.exit_code) from None
     except click.NoSuchOption as error:
         misuse = MisuseError(f"there is no option {error.option_name}")
-        if error.option_name in ELSEWHERE:
-            misuse.add_note(ELSEWHERE[error.option_name])
+        if error.option_name in elsewhere:
+            misuse.add_note(elsewhere[error.option_name])
         else:
             near = _nearest(error.option_name, names_of(options))
             if near:
