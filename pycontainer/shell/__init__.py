@@ -1,0 +1,73 @@
+"""Containers that hold exactly the software that is named, and where that software comes from.
+
+Names are imported when they are first used, as in ``pycontainer`` itself.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .cache import Cache
+    from .software import (
+        Apt,
+        OciImage,
+        Pip,
+        Profile,
+        Progress,
+        Request,
+        Rootfs,
+        Software,
+        SoftwareError,
+        Venv,
+        provide,
+    )
+
+__all__ = [
+    "Apt",
+    "Cache",
+    "OciImage",
+    "Pip",
+    "Profile",
+    "Progress",
+    "Request",
+    "Rootfs",
+    "Software",
+    "SoftwareError",
+    "Venv",
+    "provide",
+]
+
+_HOMES = {
+    "cache": ("Cache",),
+    "software": (
+        "Apt",
+        "OciImage",
+        "Pip",
+        "Profile",
+        "Progress",
+        "Request",
+        "Rootfs",
+        "Software",
+        "SoftwareError",
+        "Venv",
+        "provide",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # to a type checker a name that is not above is a mistake
+
+    def __getattr__(name: str) -> object:
+        home = _HOME.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f".{home}", __name__), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
