@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .declaring import Declaration
 from .options import ELSEWHERE, RUN
@@ -14,10 +13,10 @@ from .reading import read
 
 if TYPE_CHECKING:
     from ..declare.container import Container
-    from ..launch.results import Completed, ExitStatus
+    from ..launch.results import Completed
     from ..launch.running import Running
 
-__all__ = ["run"]
+__all__ = ["report", "run"]
 
 HELP = """\
 Run COMMAND in a container of its own, with the caller's stdin, stdout and stderr.
@@ -60,37 +59,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(container: Container, command: list[str], tty: bool, json: str | None) -> int:
-    running: Any = None
-    came: list[int] = []
-    early: list[int] = []
+    from ..launch.foreground import run_in_foreground
 
-    def pass_on(number: int, frame: object) -> None:
-        came.append(number)
-        if running is not None:
-            running.send_signal(number)
-        elif early:  # it does not start, and somebody is impatient
-            _die_of(number)
-        else:
-            early.append(number)
+    def ended(completed: Completed[None]) -> None:
+        _show(completed, container, command)
+        if json is not None:
+            report(completed, json)
 
-    # From before it runs: what it says first may be why a signal is sent to it.
-    for number in _PASSED_ON:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup(1)
-            signal.signal(number, pass_on)
-    running = _start(container, command, tty)
-    for waiting in early:
-        running.send_signal(waiting)
-    completed = running.capture()
-    _show(completed, container, command)
-    if json is not None:
-        _report(completed, json)
-    status: ExitStatus = completed.status
-    if status.signal is not None:
-        if status.signal == signal.SIGINT and signal.SIGINT in came:
-            # As Ctrl-C ends any program: a shell script that runs this one stops too.
-            _die_of(signal.SIGINT)
-        return 128 + status.signal
-    return status.exit_code or 0
+    return run_in_foreground(lambda: _start(container, command, tty), ended)
 
 
 def _start(container: Container, command: list[str], tty: bool) -> Running[None]:
@@ -121,22 +97,6 @@ def _start(container: Container, command: list[str], tty: bool) -> Running[None]
     return running
 
 
-_PASSED_ON = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGALRM,
-)
-
-
-def _die_of(number: int) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
-
-
 def _show(completed: Completed[None], container: Container, command: list[str]) -> None:
     """What was kept because it was counted; and which limit has ended it."""
     for fd, output in ((1, completed.stdout), (2, completed.stderr)):
@@ -161,7 +121,12 @@ def _show(completed: Completed[None], container: Container, command: list[str]) 
 _LIMITS = ("wall_time", "cpu_time", "memory", "output", "seccomp")
 
 
-def _report(completed: Any, where: str) -> None:
+def report(completed: Completed[None], where: str) -> None:
+    """How it ended, as one line of JSON: to stdout (""), a file, or a descriptor by its number.
+
+    Raises:
+        MisuseError: it cannot be written there.
+    """
     import json
 
     usage, status = completed.usage, completed.status
