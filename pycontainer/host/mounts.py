@@ -108,7 +108,7 @@ def host_system() -> HostView:
     ``/usr``, ``/bin``, ``/sbin`` and ``/lib*`` (links stay links), the loader's cache, Debian's
     alternatives, the local time zone, and the stores of Nix and Guix where they exist.
     """
-    view = _View()
+    view = View()
     for place in (*SYSTEM, *STORES, *LOADER_FILES, "/etc/localtime"):
         view.show(place)
     for place in SYSTEM_PROFILES:
@@ -124,7 +124,7 @@ def host_network() -> HostView:
     is, is shown in the place of the link.  Looks at the host anew each time, and the mounts are
     optional, as these files come and go with the network.
     """
-    view = _View()
+    view = View()
     for place in NETWORK:
         view.show(place, optional=True)
     return view.mounts()
@@ -138,25 +138,22 @@ def _python_mounts(
 
     The cache keeps the answer the same object, and with it the compiled plan of a container.
     """
-    view = _View()
-    for store in (*STORES, HOMEBREW):
-        if any(_below(os.path.realpath(one), store) for one in (executable, *prefixes)):
-            view.show(store)
+    view = View()
+    view.show_stores(executable, *prefixes)
     for prefix in prefixes:
-        view.show(os.path.join(prefix, "pyvenv.cfg") if _is_crowded(prefix) else prefix)
+        view.show(os.path.join(prefix, "pyvenv.cfg") if is_crowded(prefix) else prefix)
     for place in _library_directories(search_path):
         view.show(place)
-    for place in (*LOADER_DIRECTORIES, *_configured_loader_directories(), *LOADER_FILES):
-        view.show(place)
+    view.show_loader()
     if executable:
-        for hop in _hops(executable):
+        for hop in hops(executable):
             view.show(hop)
     for place in named:
         view.show(place, must_exist=True)
     return view.mounts()
 
 
-class _View:
+class View:
     """Collects places of the host to show at their own path, each once and none in vain."""
 
     def __init__(self) -> None:
@@ -171,6 +168,17 @@ class _View:
         for path in {self._written(place), os.path.realpath(place)}:
             if path == self._written(place) or os.path.isdir(path):
                 self._optional[path] = self._optional.get(path, True) and optional
+
+    def show_loader(self) -> None:
+        """Show the directories that the dynamic loader searches, and what it reads."""
+        for place in (*LOADER_DIRECTORIES, *_configured_loader_directories(), *LOADER_FILES):
+            self.show(place)
+
+    def show_stores(self, *used: str) -> None:
+        """Show each store that one of the files *used* is in."""
+        for store in (*STORES, HOMEBREW):
+            if any(_below(os.path.realpath(one), store) for one in used):
+                self.show(store)
 
     def mounts(self) -> HostView:
         shown: list[Mount | Symlink] = [symlink(path, to) for path, to in self.links.items()]
@@ -188,7 +196,7 @@ class _View:
         inside = os.path.realpath(directory)
         if not _below(os.path.realpath(os.path.dirname(path)), inside):
             return False
-        second = next(itertools.islice(_hops(path), 1, None), None)
+        second = next(itertools.islice(hops(path), 1, None), None)
         return second in self._optional or _below(os.path.realpath(path), inside)
 
     def _written(self, place: str) -> str:
@@ -208,7 +216,7 @@ class _View:
         return place
 
 
-def _is_crowded(prefix: str) -> bool:
+def is_crowded(prefix: str) -> bool:
     """Whether *prefix* holds much that is not Python's."""
     if os.path.realpath(prefix) in SHARED_PREFIXES:
         return True
@@ -257,7 +265,7 @@ def _configured_loader_directories(conf: str = "/etc/ld.so.conf", depth: int = 4
             yield words[0]
 
 
-def _hops(path: str) -> Iterator[str]:
+def hops(path: str) -> Iterator[str]:
     """*path* and each place that its last component leads to by a link: …/python3, …/python3.11."""
     for _ in range(40):
         yield path

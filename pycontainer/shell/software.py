@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from attrs import field, frozen
 
-from ..declare.checks import Problems, StrPath, check_text, host_path, refuse
+from ..declare.checks import Problems, check_text, host_path, refuse
 from ..declare.part import Part
 from ..errors import ContainerError
 
@@ -83,7 +83,7 @@ class Software:
 def _names_of(given: str | Iterable[str]) -> tuple[str, ...]:
     """One name or several; a single str is one, not its letters."""
     if isinstance(given, (str, bytes)):
-        return (given,)  # type: ignore[return-value]
+        return (given,)
     try:
         return tuple(given)
     except TypeError:

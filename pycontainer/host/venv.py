@@ -1,0 +1,113 @@
+"""A virtual environment of whatever Python, and what its interpreter needs of the host.
+
+Found out by reading files, without starting that interpreter, as CPython's own search for its
+prefix does (Modules/getpath.py in its sources; PEP 405).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from .mounts import VENV_DIRECTORIES, HostView, View, hops, is_crowded
+
+__all__ = ["venv_settings", "venv_view"]
+
+
+def venv_settings(directory: str) -> dict[str, str]:
+    """What pyvenv.cfg says, by the keys in lower case.
+
+    Raises:
+        FileNotFoundError: *directory* is no virtual environment.
+    """
+    settings = {}
+    with open(os.path.join(directory, "pyvenv.cfg"), encoding="utf-8") as file:
+        for line in file:
+            key, equals, value = line.partition("=")
+            if equals:
+                settings[key.strip().lower()] = value.strip()
+    return settings
+
+
+def venv_view(directory: str) -> HostView:
+    """The virtual environment at *directory* with the Python that it was made from.
+
+    That is: what the environment consists of, the interpreter behind its ``python``, the standard
+    library and the prefix of that interpreter (of one such as /usr, only Python's parts), and the
+    directories that the dynamic loader searches.  With ``include-system-site-packages``, Debian's
+    further places of packages as well.
+
+    Raises:
+        FileNotFoundError: *directory* is no virtual environment, or its interpreter or the standard
+            library is gone; ``filename`` says which.
+    """
+    settings = venv_settings(directory)
+    executable = os.path.join(directory, "bin", "python")
+    if not os.path.exists(executable):
+        raise FileNotFoundError(2, "the interpreter is gone", os.path.realpath(executable))
+    version = _version(settings, directory)
+    base = _base_prefix(settings, executable, version)
+    view = View()
+    view.show_stores(executable, base)
+    if is_crowded(directory):
+        for name in sorted(VENV_DIRECTORIES | {"pyvenv.cfg"}):
+            view.show(os.path.join(directory, name))
+    else:
+        view.show(directory)
+    if is_crowded(base):
+        for place in _python_parts(base, version, settings):
+            view.show(place)
+    else:
+        view.show(base)
+    view.show_loader()
+    for hop in hops(executable):
+        view.show(hop)
+    return view.mounts()
+
+
+def _version(settings: dict[str, str], directory: str) -> str:
+    """Such as "3.11": of ``version`` (venv, uv) or ``version_info`` (virtualenv, uv)."""
+    words = settings.get("version") or settings.get("version_info") or ""
+    numbers = words.split(".")[:2]
+    if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+        return ".".join(numbers)
+    with os.scandir(os.path.join(directory, "lib")) as entries:
+        found = [one.name for one in entries if one.name.startswith(("python", "pypy"))]
+    if not found:
+        raise FileNotFoundError(2, "no lib/python…", directory)
+    return max(found).lstrip("pyton")
+
+
+def _base_prefix(settings: dict[str, str], executable: str, version: str) -> str:
+    """The directory above bin from which the standard library is found.
+
+    ``home`` may be a directory of links (/usr/local/bin/python3 -> /opt/python/bin/python3), so
+    the one where the interpreter really lies is tried as well.
+    """
+    starts = [settings.get("home", ""), os.path.dirname(os.path.realpath(executable))]
+    for start in starts:
+        place = os.path.normpath(start) if os.path.isabs(start) else ""
+        while len(place) > 1:
+            if any(os.path.exists(one) for one in _landmarks(place, version)):
+                return place
+            place = os.path.dirname(place)
+    raise FileNotFoundError(2, "the standard library is gone", os.path.dirname(starts[0]))
+
+
+def _landmarks(prefix: str, version: str) -> Iterator[str]:
+    """The file by which CPython knows its standard library; lib64 is Fedora's platlibdir."""
+    for name in ("lib", "lib64"):
+        for python in ("python", "pypy"):
+            yield os.path.join(prefix, name, f"{python}{version}", "os.py")
+
+
+def _python_parts(prefix: str, version: str, settings: dict[str, str]) -> Iterator[str]:
+    """Python's own parts of a prefix that holds much else."""
+    from glob import escape, glob
+
+    for landmark in _landmarks(prefix, version):
+        yield os.path.dirname(landmark)
+    yield from glob(os.path.join(escape(prefix), "lib*", f"libpython{version}*.so*"))
+    if settings.get("include-system-site-packages", "").lower() == "true":
+        yield os.path.join(prefix, "lib", "python3", "dist-packages")
+        yield os.path.join("/usr/local/lib", f"python{version}", "dist-packages")
