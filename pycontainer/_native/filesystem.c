@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* Makes a file system from options that are separated by newlines: "key=value" or "flag". */
-static int make_filesystem(const char *type, const char *options, uint64_t flags, int *made)
+int pc_make_filesystem(const char *type, const char *options, uint64_t flags, int *made)
 {
     char option[PATH_MAX + 64];
     int error = 0;
@@ -98,7 +98,7 @@ int pc_mount(const struct pc_step *step, const char *target, const char *type,
         return error ? error : mount_overlay(step, target, options);
     }
     *at = PC_AT_SOURCE;
-    error = make_filesystem(type, options, step->number[0], &mount);
+    error = pc_make_filesystem(type, options, step->number[0], &mount);
     if (error)
         return error == EPERM && (step->flags & PC_STEP_IGNORE_EPERM) ? 0 : error;
     *at = PC_AT_TARGET;
@@ -119,7 +119,7 @@ int pc_root_tmpfs(const char *size, uint32_t mode)
     int length = snprintf(options, sizeof(options), "size=%s\nmode=%o", size, mode);
     if (length < 0 || (size_t)length >= sizeof(options))
         return EINVAL;
-    int error = make_filesystem("tmpfs", options, PC_MOUNT_NO_SUID | PC_MOUNT_NO_DEV, &mount);
+    int error = pc_make_filesystem("tmpfs", options, PC_MOUNT_NO_SUID | PC_MOUNT_NO_DEV, &mount);
     if (!error)
         error = pc_take_root(mount);
     return error ? error : pc_remember_own_mount(mount);

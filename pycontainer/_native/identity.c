@@ -262,9 +262,9 @@ int pc_set_capabilities(const uint64_t sets[5])
     return 0;
 }
 
-/* Keeps only these capabilities, and keeps them across an exec (ambient), as Guix does.  What the
+/* Keeps only these capabilities, and where they are ambient across an exec too, as Guix does.  What the
    process has given up already (CAP_SETFCAP, see pc_refuse_set_id) stays given up. */
-int pc_limit_capabilities(uint64_t kept)
+int pc_limit_capabilities(uint64_t kept, bool ambient)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct __user_cap_data_struct data[2];
@@ -272,7 +272,7 @@ int pc_limit_capabilities(uint64_t kept)
     if (syscall(SYS_capget, &header, data) != 0)
         return errno;
     kept &= (uint64_t)data[1].permitted << 32 | data[0].permitted;
-    const uint64_t sets[5] = {kept, kept, kept, kept, kept};
+    const uint64_t sets[5] = {kept, kept, kept, kept, ambient ? kept : 0};
     return pc_set_capabilities(sets);
 }
 

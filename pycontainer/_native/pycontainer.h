@@ -39,6 +39,9 @@ enum {
     PC_OP_SET_AFFINITY,
     PC_OP_INSTALL_FILTER,
     PC_OP_NO_USER_NAMESPACES,
+    PC_OP_HOLD_NULL,
+    PC_OP_MAKE_READ_ONLY,
+    PC_OP_MASK,
 };
 
 enum {
@@ -334,7 +337,7 @@ int pc_map_ids(const char *uid_map, const char *gid_map);
 int pc_take_ids(uint32_t uid, uint32_t gid, bool kept);
 int pc_become(uint32_t uid, uint32_t gid, bool own_namespace);
 int pc_lock(const char *uid_map, const char *gid_map, bool mapper);
-int pc_limit_capabilities(uint64_t kept);
+int pc_limit_capabilities(uint64_t kept, bool ambient);
 int pc_set_capabilities(const uint64_t sets[5]);
 int pc_refuse_set_id(uint64_t what);
 int pc_no_user_namespaces(void);

@@ -189,6 +189,6 @@ int pc_limit_init(void)
 
     for (uint32_t i = current->before_start; !error && i < current->step_count; i++)
         if (steps[i].op == PC_OP_LIMIT_CAPABILITIES)
-            error = pc_limit_capabilities(steps[i].number[0]);
+            error = pc_limit_capabilities(steps[i].number[0], steps[i].number[1] == 0);
     return error;
 }

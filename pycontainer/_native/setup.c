@@ -96,6 +96,13 @@ static int run_step(const struct pc_request *request, const struct pc_step *step
         return pivot();
     case PC_OP_ROOT_READ_ONLY:
         return pc_mount_setattr(pc_root, 0, &read_only) != 0 ? errno : 0;
+    case PC_OP_HOLD_NULL:
+        *at = PC_AT_SOURCE;
+        return pc_hold_null(first, step->number[0]);
+    case PC_OP_MAKE_READ_ONLY:
+        return pc_make_read_only(first, at);
+    case PC_OP_MASK:
+        return pc_mask(first, at);
     case PC_OP_LOCK:
         return pc_lock(text + request->lock_uid_map, text + request->lock_gid_map,
                        request->lock_mapper != 0);
@@ -107,7 +114,7 @@ static int run_step(const struct pc_request *request, const struct pc_step *step
         *at = PC_AT_TARGET;
         return chdir(first) != 0 ? errno : 0;
     case PC_OP_LIMIT_CAPABILITIES:
-        return pc_limit_capabilities(step->number[0]);
+        return pc_limit_capabilities(step->number[0], step->number[1] == 0);
     case PC_OP_NO_NEW_PRIVILEGES:
         return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ? errno : 0;
     case PC_OP_REFUSE_SET_ID:
@@ -134,6 +141,7 @@ int pc_run_steps(const struct pc_request *request, uint32_t first, uint32_t last
     if (first == 0) {
         pc_forget_places();
         pc_forget_trees();
+        pc_forget_masks();
     }
     for (uint32_t i = first; i < last; i++) {
         int at = PC_AT_NOTHING;

@@ -41,7 +41,15 @@ int pc_root_directory(const struct pc_step *step, const char *source);
 
 int pc_mount(const struct pc_step *step, const char *target, const char *type,
              const char *options, int *at);
+int pc_make_filesystem(const char *type, const char *options, uint64_t flags, int *made);
 int pc_root_tmpfs(const char *size, uint32_t mode);
+
+/* ---- mask.c: what is hidden or made read-only at the end ---- */
+
+void pc_forget_masks(void);
+int pc_hold_null(const char *path, uint64_t number);
+int pc_make_read_only(const char *path, int *at);
+int pc_mask(const char *path, int *at);
 
 /* ---- entries.c ---- */
 

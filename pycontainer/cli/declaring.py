@@ -254,10 +254,25 @@ class Declaration:
             self.seccomp(value)
         elif key == "no-new-privileges" and value in ("", "true", "false"):
             self.set("no_new_privs", value != "false")
+        elif key == "mask" and value:
+            for path in value.split(":"):
+                self.place("masked_paths", path)
+        elif key == "unmask" and value:
+            self.unmask(value)
         else:
             raise MisuseError(
-                f"--security-opt takes seccomp=... or no-new-privileges, not {text!r}"
+                "--security-opt takes seccomp=..., no-new-privileges, mask=... or unmask=..., "
+                f"not {text!r}"
             )
+
+    def place(self, name: str, path: str) -> None:
+        self._fields[name] = (*self._fields.get(name, ()), path)
+
+    def unmask(self, paths: str) -> None:
+        for name in ("masked_paths", "readonly_paths"):
+            kept = self._fields.get(name, ())
+            gone = kept if paths.upper() == "ALL" else paths.split(":")
+            self._fields[name] = tuple(path for path in kept if path not in gone)
 
     def sandbox(self) -> None:
         from .presets import sandbox
@@ -381,6 +396,8 @@ _ADD: dict[str, Add] = {
     "--host-system": _D.host_system,
     "--host-python": _D.host_python,
     "--host-network": _D.host_network,
+    "--mask": lambda self, path: self.place("masked_paths", path),
+    "--remount-ro": lambda self, path: self.place("readonly_paths", path),
     "--rootfs": _text("rootfs"),
     "--read-only": _set("writable_root", False),
     "--writable-root": _set("writable_root", True),
@@ -401,6 +418,7 @@ _ADD: dict[str, Add] = {
     "--chdir": _text("cwd"),
     "--cap-add": lambda self, name: self.capability(True, name),
     "--cap-drop": lambda self, name: self.capability(False, name),
+    "--no-ambient": _set("ambient_capabilities", False),
     "--no-new-privileges": _set("no_new_privs", True),
     "--new-privileges": _set("no_new_privs", False),
     "--seccomp": _D.seccomp,

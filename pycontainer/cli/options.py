@@ -30,6 +30,7 @@ class Option:
 
 _FILES = "Files, in this order"
 _HOST = "Views of the host, read-only"
+_MASKS = "When everything is mounted"
 _ROOT = "The root"
 _NAMES = "Namespaces, ids and names"
 _ENVIRONMENT = "Environment"
@@ -61,6 +62,8 @@ RUN: tuple[Option, ...] = (
     Option(_HOST, "--host-system", "", "Its programs: /usr, /bin, /lib and what they need."),
     Option(_HOST, "--host-python", "", "The Python that runs this."),
     Option(_HOST, "--host-network", "", "Its network: --share-net, resolv.conf, certificates."),
+    Option(_MASKS, "--mask", "PATH", "Hide PATH of the container, if it is there."),
+    Option(_MASKS, "--remount-ro", "PATH", "Make PATH of the container read-only, and all below."),
     Option(_ROOT, "--rootfs", "DIR", "DIR of the host is the root. Default: an empty tmpfs."),
     Option(_ROOT, "--read-only", "", "The root is read-only. This is the default."),
     Option(_ROOT, "--writable-root", "", "The root is writable; with --rootfs, DIR is."),
@@ -87,6 +90,7 @@ RUN: tuple[Option, ...] = (
     Option(_ENVIRONMENT, "--chdir --workdir -w", "DIR", "Start in DIR. Default: /."),
     Option(_PRIVILEGES, "--cap-add", "CAP", "Add a capability, or ALL."),
     Option(_PRIVILEGES, "--cap-drop", "CAP", "Take a capability away, or ALL."),
+    Option(_PRIVILEGES, "--no-ambient", "", "A program that is not uid 0 has no capability."),
     Option(_PRIVILEGES, "--no-new-privileges", "", "Set-id bits do nothing. The default."),
     Option(_PRIVILEGES, "--new-privileges", "", "Set-id bits work."),
     Option(
@@ -99,7 +103,8 @@ RUN: tuple[Option, ...] = (
         _PRIVILEGES,
         "--security-opt",
         "OPTION",
-        "seccomp=PRESET,... or seccomp=unconfined; no-new-privileges[=true|false].",
+        "seccomp=PRESET,... or seccomp=unconfined; no-new-privileges[=true|false]; "
+        "mask=PATH:PATH; unmask=ALL or PATH:PATH.",
     ),
     Option(_PRIVILEGES, "--sandbox", "", "Begin with SANDBOX, for code that nobody trusts."),
     Option(_LIMITS, "--memory -m", "SIZE", "Of all processes together: 512m, 2g."),
@@ -142,7 +147,6 @@ ELSEWHERE: dict[str, str] = {
     "--info-fd": "use --json",
     "--json-status-fd": "use --json-file",
     "--lock-file": "use flock(1)",
-    "--remount-ro": "bind it read-only",
     "--sync-fd": "use start_container() from Python",
     "--userns": "use `nsenter`, or container_excursion() from Python",
     "--pidns": "use `nsenter`, or container_excursion() from Python",

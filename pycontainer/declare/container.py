@@ -25,6 +25,7 @@ from .checks import (
     refuse,
     text_of,
 )
+from .masks import check_places, places_of
 from .mounts import Mount
 from .namespaces import NAMESPACES, check_namespaces, namespace_names
 from .part import Part
@@ -132,10 +133,17 @@ class Container:
         loopback_network: bring the loopback device up in a "net" namespace.
         capabilities: "all" that a user namespace grants, or names from capabilities(7), with or
             without ``CAP_``, in either case; kept as a frozenset of "CAP_…" names.
+        ambient_capabilities: whether the *capabilities* that are named are ambient too, so that a
+            program has them whatever its uid.  "all" never are: uid 0 has them without.
         no_new_privs: forbid set-id programs and file capabilities to raise privileges
             (PR_SET_NO_NEW_PRIVS of prctl(2)).
         seccomp: which system calls are allowed; None filters none.
         limits: what it may use; None is as much as the caller.
+        readonly_paths: places in the container that are made read-only, with the mounts below
+            them, when everything is mounted and a ``populate_filesystem`` hook has run; those that
+            do not exist are passed over.
+        masked_paths: places that are hidden then: a file behind /dev/null, a directory behind an
+            empty read-only tmpfs; those that do not exist are passed over.
 
     Raises:
         ValueError: its message lists every bad field, a line each.
@@ -160,9 +168,12 @@ class Container:
     capabilities: str | frozenset[str] = field(
         default=ALL, converter=capability_names, kw_only=True
     )
+    ambient_capabilities: bool = field(default=True, kw_only=True)
     no_new_privs: bool = field(default=True, kw_only=True)
     seccomp: SeccompFilter | None = field(default=None, kw_only=True)
     limits: Limits | None = field(default=None, kw_only=True)
+    readonly_paths: tuple[str, ...] = field(default=(), converter=places_of, kw_only=True)
+    masked_paths: tuple[str, ...] = field(default=(), converter=places_of, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         problems: Problems = []
@@ -171,13 +182,18 @@ class Container:
         _check_names(problems, self)
         _check_identity(problems, self)
         _check_environment(problems, self.env)
-        for name in ("lock_mounts", "loopback_network", "no_new_privs"):
+        for name in ("lock_mounts", "loopback_network", "no_new_privs", "ambient_capabilities"):
             check_flag(problems, name, getattr(self, name))
         if self.child_is_pid1 is not None:
             check_flag(problems, "child_is_pid1", self.child_is_pid1)
         check_capabilities(problems, self.capabilities)
         if self.seccomp is not None or self.limits is not None:
             _check_bounds(problems, self)
+        if self.readonly_paths:
+            use = "writable_root=False makes it read-only"
+            check_places(problems, "readonly_paths", self.readonly_paths, use)
+        if self.masked_paths:
+            check_places(problems, "masked_paths", self.masked_paths, "name what is to be hidden")
         check_arrangement(problems, self.mounts, _namespaces(self), self.rootfs)
         _check_settings(problems, self)
         refuse("container", problems)
@@ -201,9 +217,12 @@ class ContainerChanges(TypedDict, total=False):
     child_is_pid1: bool | None
     loopback_network: bool
     capabilities: Literal["all"] | Iterable[str]
+    ambient_capabilities: bool
     no_new_privs: bool
     seccomp: SeccompFilter | None
     limits: Limits | None
+    readonly_paths: Iterable[StrPath]
+    masked_paths: Iterable[StrPath]
 
 
 class ContainerOptions(ContainerChanges, total=False):
@@ -270,6 +289,8 @@ def _check_root(problems: Problems, container: Container) -> None:
             ("rootfs", container.rootfs is not None),
             ("writable_root", container.writable_root is True),
             ("root_size", container.root_size is not None),
+            ("readonly_paths", container.readonly_paths != ()),
+            ("masked_paths", container.masked_paths != ()),
         ):
             if given:
                 problems.append(f"{name}: without the 'mnt' namespace the host's mounts are seen")

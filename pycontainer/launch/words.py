@@ -120,6 +120,8 @@ def _note(step: Step, error: int, at: int) -> str:
         return keyring_note(error)
     if error == errno.EACCES and step.op is Op.INSTALL_FILTER:
         return "a filter takes no_new_privs=True, or CAP_SYS_ADMIN in the container (seccomp(2))"
+    if step.op is Op.HOLD_NULL:
+        return "what masks a file is the null device; on this host that is no such device"
     if error == errno.EXDEV:
         return f"{step.path} leads through a link or bind onto the host, where nothing is created"
     if error == errno.EPERM and step.op is Op.MOUNT and step.other == "proc":
@@ -193,13 +195,17 @@ def read_only_note(error: BaseException, plan: Plan) -> None:
         return
     found = None
     for step in plan.steps:
-        if step.op not in (Op.BIND, Op.MOUNT) or not step.attributes & MountAttr.READ_ONLY:
+        if step.op is not Op.MAKE_READ_ONLY and (
+            step.op not in (Op.BIND, Op.MOUNT) or not step.attributes & MountAttr.READ_ONLY
+        ):
             continue
         inside = path == step.path or path.startswith(step.path.rstrip("/") + "/")
         if inside and (found is None or len(step.path) >= len(found.path)):
             found = step
     if found is None:
         error.add_note("the root is read-only: writable_root=True, or mount a tmpfs there")
+    elif found.op is Op.MAKE_READ_ONLY:
+        error.add_note(f"readonly_paths makes {found.path} read-only")
     elif found.op is Op.BIND:
         error.add_note(
             f"{found.path} is a read-only bind of {found.other}: bind it with writable=True, or "

@@ -19,7 +19,7 @@ from ..declare.container import Container
 from ..declare.entries import Directory, File, Symlink
 from ..declare.mounts import Mount, Overlay
 from .bounds import bound_steps
-from .defaults import TMPFS_SIZE, default_steps
+from .defaults import NULL_NUMBER, TMPFS_SIZE, default_steps
 from .steps import PHASES, MountAttr, Op, Step, StepFlag
 
 if TYPE_CHECKING:
@@ -114,6 +114,9 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
         steps.append(Step(Op.MAKE_PRIVATE))
         steps.append(_root(container))
         steps += _files(container)
+        if container.masked_paths:
+            # While names are the host's: what masks a file must not come from the container.
+            steps.append(Step(Op.HOLD_NULL, "/dev/null", numbers=(NULL_NUMBER,)))
         steps.append(Step(Op.PIVOT))
     if "uts" in names:
         steps.append(Step(Op.SET_HOSTNAME, container.hostname))
@@ -123,6 +126,12 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
     if "mnt" in names:
         if container.rootfs is None and not container.writable_root:
             steps.append(Step(Op.ROOT_READ_ONLY))
+        # A place may be made read-only and something in it be masked, and not the other way round.
+        steps += [
+            Step(Op.MAKE_READ_ONLY, path, flags=_OPTIONAL_TARGET)
+            for path in container.readonly_paths
+        ]
+        steps += [Step(Op.MASK, path, flags=_OPTIONAL_TARGET) for path in container.masked_paths]
         if "user" in names and container.lock_mounts:
             steps.append(Step(Op.LOCK))
     filters: list[Step] = []
@@ -138,9 +147,9 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
     steps.append(Step(Op.CHANGE_DIRECTORY, container.cwd))
     limited = []
     if container.capabilities != ALL:
-        limited.append(
-            Step(Op.LIMIT_CAPABILITIES, numbers=(capability_mask(container.capabilities),))
-        )
+        mask = capability_mask(container.capabilities)
+        numbers = (mask,) if container.ambient_capabilities else (mask, 1)
+        limited.append(Step(Op.LIMIT_CAPABILITIES, numbers=numbers))
     if container.no_new_privs:
         steps += (*limited, Step(Op.NO_NEW_PRIVILEGES))
     elif not filters:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from ..declare.container import Container
 from .steps import MountAttr, Op, Step, StepFlag
 
-__all__ = ["TMPFS_SIZE", "default_steps"]
+__all__ = ["NULL_NUMBER", "TMPFS_SIZE", "default_steps"]
 
 TMPFS_SIZE = "10%"
 """The bound of each tmpfs for which none is given: the kernel's own is half of the RAM
@@ -24,8 +24,9 @@ _DEVICE_ATTRIBUTES = int(MountAttr.READ_ONLY | MountAttr.NO_SUID | MountAttr.NO_
 _DEV_ATTRIBUTES = int(MountAttr.NO_SUID | MountAttr.NO_EXEC | MountAttr.STRICT_ATIME)
 _SHM_SIZE = f"size={TMPFS_SIZE}"
 
+NULL_NUMBER = os.makedev(1, 3)
 _DEVICES = {
-    "null": os.makedev(1, 3),
+    "null": NULL_NUMBER,
     "zero": os.makedev(1, 5),
     "full": os.makedev(1, 7),
     "random": os.makedev(1, 8),

@@ -42,6 +42,9 @@ class Op(IntEnum):
     SET_AFFINITY = 23
     INSTALL_FILTER = 24
     NO_USER_NAMESPACES = 25
+    HOLD_NULL = 26
+    MAKE_READ_ONLY = 27
+    MASK = 28
 
 
 class Refused(IntFlag):
@@ -115,10 +118,13 @@ _PHASE = {
     Op.MOUNT: "files",
     Op.BIND: "files",
     Op.CONSOLE: "files",
+    Op.HOLD_NULL: "files",
     Op.PIVOT: "pivot",
     Op.SET_HOSTNAME: "network and names",
     Op.LOOPBACK_UP: "network and names",
     Op.ROOT_READ_ONLY: "lock",
+    Op.MAKE_READ_ONLY: "lock",
+    Op.MASK: "lock",
     Op.LOCK: "lock",
     Op.NO_USER_NAMESPACES: "lock",
     Op.CHANGE_DIRECTORY: "privileges",
@@ -243,7 +249,9 @@ def _limit_capabilities(step: Step) -> str:
 
     mask = step.numbers[0]
     kept = [name for name, number in CAPABILITIES.items() if mask >> number & 1]
-    return f"keep {', '.join(kept)} alone" if kept else "give up every capability"
+    if not kept:
+        return "give up every capability"
+    return f"keep {', '.join(kept)} alone" + (", none of them ambient" * (len(step.numbers) > 1))
 
 
 _WORDS: dict[Op, Callable[[Step], str]] = {
@@ -259,10 +267,13 @@ _WORDS: dict[Op, Callable[[Step], str]] = {
     Op.MOUNT: _mount,
     Op.BIND: _bind,
     Op.CONSOLE: _console,
+    Op.HOLD_NULL: lambda step: f"hold the host's {show(step.path)}, to mask files with",
     Op.PIVOT: lambda step: "pivot to the new root and detach the old one",
     Op.SET_HOSTNAME: lambda step: f"set the host name to {show(step.path)}",
     Op.LOOPBACK_UP: lambda step: "bring the loopback device up",
     Op.ROOT_READ_ONLY: lambda step: "make the root read-only",
+    Op.MAKE_READ_ONLY: lambda step: f"make {show(step.path)} read-only{_conditions(step)}",
+    Op.MASK: lambda step: f"hide {show(step.path)} behind something empty{_conditions(step)}",
     Op.LOCK: lambda step: "lock the mounts in a second user and mount namespace",
     Op.CHANGE_DIRECTORY: lambda step: f"change to the directory {show(step.path)}",
     Op.LIMIT_CAPABILITIES: _limit_capabilities,

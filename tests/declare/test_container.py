@@ -384,6 +384,34 @@ def test_capabilities_numbers():
     assert capability_mask(["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"]) == 1 | 1 << 40
 
 
+def test_places_spelling():
+    container = Container(masked_paths=["/a//b/", Path("/c"), "/a/b"], readonly_paths=iter(["/d"]))
+    assert container.masked_paths == ("/a/b", "/c")
+    assert container.readonly_paths == ("/d",)
+
+
+def test_places_refused():
+    assert problems_of(masked_paths="/a", readonly_paths=["b", "/c/..", 4, "/"]) == [
+        "readonly_paths 'b' is relative; a place in the container starts with '/'",
+        "readonly_paths '/c/..' contains '..'",
+        "readonly_paths must be a str or a path, not int",
+        "readonly_paths: '/' is the root: writable_root=False makes it read-only",
+        "masked_paths must be a collection of paths, not '/a'",
+    ]
+    assert problems_of(masked_paths=["/"]) == [
+        "masked_paths: '/' is the root: name what is to be hidden"
+    ]
+    assert problems_of(masked_paths=7) == ["masked_paths must be a collection of paths, not 7"]
+
+
+def test_places_need_mounts_of_their_own():
+    found = problems_of(namespaces=["user"], masked_paths=["/a"], readonly_paths=["/b"])
+    assert found == [
+        f"{name}: without the 'mnt' namespace the host's mounts are seen"
+        for name in ("readonly_paths", "masked_paths")
+    ]
+
+
 def test_flags_refused():
     assert problems_of(lock_mounts=1, no_new_privs="no", child_is_pid1=0, writable_root=None) == [
         "writable_root must be True or False, not None",
