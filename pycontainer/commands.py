@@ -18,7 +18,7 @@ from .launch.start import CallOptions, start, start_join
 from .launch.stdio import PIPE, Stdio, Stream
 from .launch.text import Text
 
-__all__ = ["exec_command", "run_command", "start_command"]
+__all__ = ["exec_command", "run_command", "start_command", "start_exec"]
 
 
 def run_command(
@@ -177,32 +177,70 @@ def exec_command(
             a program that is not there; ENOENT or ENOTDIR for *cwd*.
         The others as for ``run_command``.
     """
-    container = Container(env=env or {}, cwd=cwd)  # checks them
-    command = Command.of(argv, container.env, container.cwd)
     streams = _captured(input, capture_output, tty, (stdin, stdout, stderr))
-    mode = Text.of(text, encoding, errors)
     deadline = None if timeout is None else time.monotonic() + timeout
-    pidfd, join, seccomp = find_target(pid)
 
     def begin(relay: Relay) -> Running[Any]:
-        try:
-            return start_join(
-                None,
-                CallOptions(process_spawned_hook=process_spawned_hook),
-                lambda: _open(tty)(*streams, text=mode),
-                container.env,
-                pidfd.fd,
-                join,
-                False,
-                deadline,
-                command=command,
-                seccomp=seccomp,
-                relay=relay,
-            )
-        finally:
-            pidfd.close()
+        return start_exec(
+            pid,
+            argv,
+            env=env,
+            cwd=cwd,
+            text=Text.of(text, encoding, errors),
+            tty=tty,
+            streams=streams,
+            process_spawned_hook=process_spawned_hook,
+            deadline=deadline,
+            quiet=True,
+            relay=relay,
+        )
 
     return _checked(finish(begin, timeout, deadline, relayed_signals, input), check)
+
+
+def start_exec(
+    pid: int | Running[Any],
+    argv: Sequence[Argument],
+    /,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str = "/",
+    text: Text | None = None,
+    tty: bool = False,
+    streams: tuple[Stream, Stream, Stream] = (None, None, None),
+    process_spawned_hook: Callable[[Running[None]], object] | None = None,
+    deadline: float | None = None,
+    quiet: bool = False,
+    relay: Relay = NO_RELAY,
+) -> Running[Any]:
+    """``exec_command()`` that does not wait: for a command line, which has signals of its own.
+
+    Arguments:
+        streams: stdin, stdout, stderr.
+        deadline: monotonic; until then it must have started.
+        quiet: return at once; whether it ran is known at its end.
+        The others are those of ``exec_command``, which says what is raised.
+    """
+    container = Container(env=env or {}, cwd=cwd)  # checks them
+    command = Command.of(argv, container.env, container.cwd)
+    pidfd, join, seccomp = find_target(pid)
+    try:
+        return start_join(
+            None,
+            CallOptions(process_spawned_hook=process_spawned_hook),
+            lambda: _open(tty)(*streams, text=text),
+            container.env,
+            pidfd.fd,
+            join,
+            False,
+            deadline,
+            quiet=quiet,
+            command=command,
+            seccomp=seccomp,
+            relay=relay,
+        )
+    finally:
+        pidfd.close()
 
 
 def _captured(

@@ -14,6 +14,7 @@ FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have t
 
 _COMMANDS = {
     "run": ("running", "Run a command in a container."),
+    "exec": ("exec", "Run a command inside a running container."),
 }
 """Command → the module with its ``run(arguments)``, and what it does."""
 
