@@ -158,7 +158,11 @@ def name_of(item: Item) -> str:
 
 
 def check_arrangement(
-    problems: Problems, items: tuple[Any, ...], namespaces: frozenset[str], rootfs: str | None
+    problems: Problems,
+    items: tuple[Any, ...],
+    namespaces: frozenset[str],
+    rootfs: str | None,
+    default_files: bool = True,
 ) -> None:
     """Report strays, two things at one place, mounts that hide earlier ones, entries on the host
     and whatever lies below a link or file."""
@@ -182,7 +186,9 @@ def check_arrangement(
         if isinstance(item, (Mount, Overlay)):
             _check_needs(problems, item, namespaces)
         else:
-            _check_ground(problems, item, above, seen, namespaces, rootfs)
+            _check_ground(
+                problems, item, above, seen, namespaces, rootfs, default_files is not False
+            )
         seen[place] = item
         for directory in above:
             if directory in below:
@@ -212,6 +218,7 @@ def _check_ground(
     seen: dict[str, Item],
     namespaces: frozenset[str],
     rootfs: str | None,
+    default_files: bool,
 ) -> None:
     """Entries are made on a tmpfs of the container only."""
     for directory in above:
@@ -228,6 +235,8 @@ def _check_ground(
                 f"{name_of(entry)} lies in the {name_of(mount)}; nothing is written to the host"
             )
             return
+        if not default_files:
+            continue
         if directory in _DEFAULT_TMPFS:
             return
         if _KERNEL_PLACES.get(directory) in namespaces:

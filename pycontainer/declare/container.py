@@ -118,6 +118,8 @@ class Container:
         rootfs: a directory of the host to use as the root; None for an empty tmpfs.
         writable_root: leave the root writable.  With ``rootfs``, the host's directory is.
         root_size: the bound of the tmpfs root: bytes, "64m" or "10%" of RAM; a tenth when None.
+        default_files: whether there are /proc, /sys, a small /dev, /tmp and the files of /etc
+            without asking; False leaves a root with nothing but *mounts*.
         hostname: at most 64 bytes.
         guest_uid, guest_gid: the ids that the function or program sees itself as.
         host_uids: how many ids are mapped, for users and for groups.  With one, it is
@@ -154,6 +156,7 @@ class Container:
     rootfs: str | None = field(default=None, converter=_rootfs_of, kw_only=True)
     writable_root: bool = field(default=False, kw_only=True)
     root_size: str | None = field(default=None, converter=_size_of, kw_only=True)
+    default_files: bool = field(default=True, kw_only=True)
     hostname: str = field(default="localhost", kw_only=True)
     guest_uid: int = field(default=0, kw_only=True)
     guest_gid: int = field(default=0, kw_only=True)
@@ -194,7 +197,9 @@ class Container:
             check_places(problems, "readonly_paths", self.readonly_paths, use)
         if self.masked_paths:
             check_places(problems, "masked_paths", self.masked_paths, "name what is to be hidden")
-        check_arrangement(problems, self.mounts, _namespaces(self), self.rootfs)
+        check_arrangement(
+            problems, self.mounts, _namespaces(self), self.rootfs, self.default_files
+        )
         _check_settings(problems, self)
         refuse("container", problems)
 
@@ -206,6 +211,7 @@ class ContainerChanges(TypedDict, total=False):
     rootfs: StrPath | None
     writable_root: bool
     root_size: int | str | None
+    default_files: bool
     hostname: str
     guest_uid: int
     guest_gid: int
@@ -276,6 +282,7 @@ def _check_bounds(problems: Problems, container: Container) -> None:
 
 def _check_root(problems: Problems, container: Container) -> None:
     check_flag(problems, "writable_root", container.writable_root)
+    check_flag(problems, "default_files", container.default_files)
     if container.rootfs is not None and check_text(problems, "rootfs", container.rootfs):
         if container.rootfs == "/":
             problems.append("rootfs is '/'; bind what the container needs of it")

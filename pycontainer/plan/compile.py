@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..declare.filters import SeccompFilter
     from .pack import Packed
 
-__all__ = ["Plan", "compile", "explain"]
+__all__ = ["Plan", "compile", "explain", "kept_defaults"]
 
 _RECURSIVE = int(StepFlag.RECURSIVE)
 _OPTIONAL = int(StepFlag.OPTIONAL)
@@ -116,7 +116,7 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
         steps += _files(container)
         if container.masked_paths:
             # While names are the host's: what masks a file must not come from the container.
-            steps.append(Step(Op.HOLD_NULL, "/dev/null", numbers=(NULL_NUMBER,)))
+            steps.append(Step(Op.HOLD_MASKS, "/dev/null", numbers=(NULL_NUMBER,)))
         steps.append(Step(Op.PIVOT))
     if "uts" in names:
         steps.append(Step(Op.SET_HOSTNAME, container.hostname))
@@ -185,20 +185,12 @@ def _root(container: Container) -> Step:
 
 
 def _files(container: Container) -> list[Step]:
-    """The default file system, less what the container's own mounts replace, then those mounts."""
+    """What is left of the default file system, then the container's own mounts and entries."""
     ground = _Ground(container)
     items = container.mounts
     # /dev, /tmp and the like need not exist in a rootfs; without them their contents fall away.
     condition = 0 if container.rootfs is None else _OPTIONAL_TARGET
-    covers = {place_of(item) for item in items if not isinstance(item, Directory)}
-    places = {place_of(item) for item in items}
-    above = _all_parents(places)
-    for step in default_steps(container):
-        path = step.path
-        if path in places or not covers.isdisjoint(parents(path)):
-            continue
-        if path in above and step.op is not Op.MOUNT:
-            continue  # something of the container's own needs a directory there
+    for step in kept_defaults(container):
         ground.default(step, condition)
     for item in items:
         if isinstance(item, Mount):
@@ -208,6 +200,24 @@ def _files(container: Container) -> list[Step]:
         else:
             ground.entry(item)
     return ground.steps + _kernel_masks(container)
+
+
+def kept_defaults(container: Container) -> list[Step]:
+    """The steps of the default file system, less what the container's own mounts replace."""
+    if not container.default_files:
+        return []
+    items = container.mounts
+    covers = {place_of(item) for item in items if not isinstance(item, Directory)}
+    places = {place_of(item) for item in items}
+    above = _all_parents(places)
+    return [
+        step
+        for step in default_steps(container)
+        if step.path not in places
+        and covers.isdisjoint(parents(step.path))
+        # Else something of the container's own needs a directory there.
+        and (step.path not in above or step.op is Op.MOUNT)
+    ]
 
 
 def _kernel_masks(container: Container) -> list[Step]:
