@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,7 +28,7 @@ void pc_forget_masks(void)
 
 /* Takes the null device while names are the host's.  The number says that it is the device and no
    file that stands in its place (CVE-2025-31133). */
-int pc_hold_null(const char *path, uint64_t number)
+static int hold_null(const char *path, uint64_t number)
 {
     struct mount_attr attributes = pc_mount_attributes(PC_MOUNT_READ_ONLY | PC_MOUNT_NO_SUID |
                                                        PC_MOUNT_NO_EXEC);
@@ -49,11 +51,53 @@ int pc_hold_null(const char *path, uint64_t number)
     return error;
 }
 
+/* Both are made before the populate hook: a filter of host root's (pc_refuse_set_id()) may refuse
+   to make a file system from there on. */
+int pc_hold_masks(const char *path, uint64_t number)
+{
+    const uint64_t closed = PC_MOUNT_READ_ONLY | PC_MOUNT_NO_SUID | PC_MOUNT_NO_DEV |
+                            PC_MOUNT_NO_EXEC;
+    int error = hold_null(path, number);
+    return error ? error
+                 : pc_make_filesystem("tmpfs", "size=4k\nmode=555", closed, &empty.mount);
+}
+
+/* Without openat2(2), which that filter refuses: no link is followed at all. */
+static int walk(const char *path)
+{
+    char name[NAME_MAX + 1];
+    struct stat status;
+    int fd = openat(pc_root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    while (fd >= 0 && *(path += strspn(path, "/"))) {
+        size_t length = strcspn(path, "/");
+        int error = length < sizeof(name) ? 0 : ENAMETOOLONG, next = -1;
+        if (!error) {
+            memcpy(name, path, length);
+            name[length] = 0;
+            next = openat(fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+            if (next < 0 || fstat(next, &status) != 0)
+                error = errno;
+            else if (S_ISLNK(status.st_mode))
+                error = ELOOP;
+        }
+        close(fd);
+        if (error && next >= 0)
+            close(next);
+        fd = error ? -1 : next;
+        errno = error;
+        path += length;
+    }
+    return fd;
+}
+
 /* Opens a place; ENOENT also for one below a file, which is not there either. */
 static int open_place(const char *path, int *place, int *at)
 {
     *at = PC_AT_TARGET;
     *place = pc_open_inside(path, O_PATH, 0);
+    if (*place < 0 && errno == ENOSYS)
+        *place = walk(path);
     if (*place < 0)
         return errno == ENOTDIR ? ENOENT : errno;
     *at = PC_AT_NOTHING; /* it is there: what fails from here on is not passed over */
@@ -116,15 +160,8 @@ int pc_mask(const char *path, int *at)
         error = errno;
     else if (!S_ISDIR(status.st_mode))
         error = lay(&null, place);
-    else {
-        if (empty.mount < 0)
-            error = pc_make_filesystem("tmpfs", "size=4k\nmode=555",
-                                       PC_MOUNT_READ_ONLY | PC_MOUNT_NO_SUID | PC_MOUNT_NO_DEV |
-                                           PC_MOUNT_NO_EXEC,
-                                       &empty.mount);
-        if (!error)
-            error = lay(&empty, place);
-    }
+    else
+        error = lay(&empty, place);
     close(place);
     pc_forget_below(path);
     return error;

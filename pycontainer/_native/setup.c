@@ -96,9 +96,9 @@ static int run_step(const struct pc_request *request, const struct pc_step *step
         return pivot();
     case PC_OP_ROOT_READ_ONLY:
         return pc_mount_setattr(pc_root, 0, &read_only) != 0 ? errno : 0;
-    case PC_OP_HOLD_NULL:
+    case PC_OP_HOLD_MASKS:
         *at = PC_AT_SOURCE;
-        return pc_hold_null(first, step->number[0]);
+        return pc_hold_masks(first, step->number[0]);
     case PC_OP_MAKE_READ_ONLY:
         return pc_make_read_only(first, at);
     case PC_OP_MASK:

@@ -47,7 +47,7 @@ int pc_root_tmpfs(const char *size, uint32_t mode);
 /* ---- mask.c: what is hidden or made read-only at the end ---- */
 
 void pc_forget_masks(void);
-int pc_hold_null(const char *path, uint64_t number);
+int pc_hold_masks(const char *path, uint64_t number);
 int pc_make_read_only(const char *path, int *at);
 int pc_mask(const char *path, int *at);
 

@@ -33,9 +33,7 @@ def guarded(plan: Plan, identity: Identity, guest_uid: int, streams: Stdio, hook
     if not writable:
         return plan
     after = 1 + max(
-        index
-        for index, step in enumerate(plan.steps)
-        if step.op in (Op.LOCK, Op.ROOT_READ_ONLY, Op.PIVOT) or index < plan.hook
+        index for index, step in enumerate(plan.steps) if step.op in _BEFORE or index < plan.hook
     )
     before, between, rest = (
         plan.steps[: plan.hook],
@@ -64,6 +62,10 @@ def guarded(plan: Plan, identity: Identity, guest_uid: int, streams: Stdio, hook
         plan.start + 2,
         plan.seccomp,
     )
+
+
+_BEFORE = (Op.LOCK, Op.ROOT_READ_ONLY, Op.MAKE_READ_ONLY, Op.MASK, Op.PIVOT)
+"""Steps that the filter comes after."""
 
 
 def _refuse(what: Refused) -> Step:

@@ -120,7 +120,7 @@ def _note(step: Step, error: int, at: int) -> str:
         return keyring_note(error)
     if error == errno.EACCES and step.op is Op.INSTALL_FILTER:
         return "a filter takes no_new_privs=True, or CAP_SYS_ADMIN in the container (seccomp(2))"
-    if step.op is Op.HOLD_NULL:
+    if step.op is Op.HOLD_MASKS:
         return "what masks a file is the null device; on this host that is no such device"
     if error == errno.EXDEV:
         return f"{step.path} leads through a link or bind onto the host, where nothing is created"

@@ -42,7 +42,7 @@ class Op(IntEnum):
     SET_AFFINITY = 23
     INSTALL_FILTER = 24
     NO_USER_NAMESPACES = 25
-    HOLD_NULL = 26
+    HOLD_MASKS = 26
     MAKE_READ_ONLY = 27
     MASK = 28
 
@@ -118,7 +118,7 @@ _PHASE = {
     Op.MOUNT: "files",
     Op.BIND: "files",
     Op.CONSOLE: "files",
-    Op.HOLD_NULL: "files",
+    Op.HOLD_MASKS: "files",
     Op.PIVOT: "pivot",
     Op.SET_HOSTNAME: "network and names",
     Op.LOOPBACK_UP: "network and names",
@@ -267,13 +267,15 @@ _WORDS: dict[Op, Callable[[Step], str]] = {
     Op.MOUNT: _mount,
     Op.BIND: _bind,
     Op.CONSOLE: _console,
-    Op.HOLD_NULL: lambda step: f"hold the host's {show(step.path)}, to mask files with",
+    Op.HOLD_MASKS: lambda step: (
+        f"hold the host's {show(step.path)} and an empty tmpfs, to hide things behind"
+    ),
     Op.PIVOT: lambda step: "pivot to the new root and detach the old one",
     Op.SET_HOSTNAME: lambda step: f"set the host name to {show(step.path)}",
     Op.LOOPBACK_UP: lambda step: "bring the loopback device up",
     Op.ROOT_READ_ONLY: lambda step: "make the root read-only",
     Op.MAKE_READ_ONLY: lambda step: f"make {show(step.path)} read-only{_conditions(step)}",
-    Op.MASK: lambda step: f"hide {show(step.path)} behind something empty{_conditions(step)}",
+    Op.MASK: lambda step: f"hide {show(step.path)}{_conditions(step)}",
     Op.LOCK: lambda step: "lock the mounts in a second user and mount namespace",
     Op.CHANGE_DIRECTORY: lambda step: f"change to the directory {show(step.path)}",
     Op.LIMIT_CAPABILITIES: _limit_capabilities,

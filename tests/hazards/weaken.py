@@ -39,6 +39,7 @@ IDENTITY = "pycontainer/launch/identity.py"
 IDENTITY_C = "pycontainer/_native/identity.c"
 JOIN_C = "pycontainer/_native/join.c"
 LIMITS = "pycontainer/launch/limits.py"
+MASK_C = "pycontainer/_native/mask.c"
 REQUEST_C = "pycontainer/_native/request.c"
 RESOLVE_C = "pycontainer/_native/resolve.c"
 RUNNING = "pycontainer/launch/running.py"
@@ -326,6 +327,21 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         BIND_C,
         "if (!S_ISCHR(status.st_mode) || (",
         "if ((",
+    ),
+    # What masks a file, taken from the container, whatever it is; and not looked at on the host.
+    "22b": (
+        MASK_C,
+        "    int tree = pc_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);",
+        "    int place = pc_open_inside(path, O_PATH, 0);\n    int tree = place < 0 ? -1 :"
+        " pc_open_tree(place, PC_EMPTY, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);",
+        MASK_C,
+        "    else if (!S_ISCHR(status.st_mode) || status.st_rdev != number)",
+        "    else if (number == 0)",
+    ),
+    "22c": (
+        MASK_C,
+        "    else if (!S_ISCHR(status.st_mode) || status.st_rdev != number)",
+        "    else if (number == 0)",
     ),
     "23": (
         CALLER_C,

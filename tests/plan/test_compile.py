@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pycontainer.declare import arrangement, mounts
@@ -123,6 +125,25 @@ def test_compile_capabilities():
     assert Op.LIMIT_CAPABILITIES not in ops(compile(Container()))
     kept = compile(Container(capabilities=["chown", "kill"])).steps
     assert Step(Op.LIMIT_CAPABILITIES, numbers=(0b100001,)) in kept
+
+    plain = compile(Container(capabilities=["chown"], ambient_capabilities=False)).steps
+    assert Step(Op.LIMIT_CAPABILITIES, numbers=(1, 1)) in plain
+
+
+def test_compile_places():
+    plan = compile(Container(readonly_paths=["/a"], masked_paths=["/b", "/c"]))
+    where = StepFlag.OPTIONAL_TARGET
+    null = Step(Op.HOLD_MASKS, "/dev/null", numbers=(os.makedev(1, 3),))
+    after_hook = plan.steps_after_hook[:5]
+    assert plan.steps[plan.steps.index(null) + 1].op is Op.PIVOT
+    assert after_hook == (
+        Step(Op.ROOT_READ_ONLY),
+        Step(Op.MAKE_READ_ONLY, "/a", flags=where),
+        Step(Op.MASK, "/b", flags=where),
+        Step(Op.MASK, "/c", flags=where),
+        Step(Op.LOCK),
+    )
+    assert Op.HOLD_MASKS not in ops(compile(Container(readonly_paths=["/a"])))
 
 
 def test_compile_names():

@@ -96,6 +96,20 @@ def test_explain_rootfs_and_overlay():
     assert "give up every capability" in text
 
 
+def test_explain_places():
+    container = Container(
+        readonly_paths=["/proc/sys"],
+        masked_paths=["/proc/acpi"],
+        capabilities=["chown"],
+        ambient_capabilities=False,
+    )
+    text = explain(container)
+    assert "hold the host's /dev/null and an empty tmpfs, to hide things behind\n" in text
+    assert "make /proc/sys read-only, if there is such a place\n" in text
+    assert "hide /proc/acpi, if there is such a place\n" in text
+    assert "keep CAP_CHOWN alone, none of them ambient\n" in text
+
+
 @pytest.mark.parametrize("op", list(Op))
 def test_describe_every_op(op):
     step = Step(op, "/path", "other", numbers=(1, 2, 3)[: 2 if op is Op.BECOME else 3])
