@@ -15,6 +15,7 @@ FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have t
 _COMMANDS = {
     "run": ("running", "Run a command in a container."),
     "exec": ("exec", "Run a command inside a running container."),
+    "doctor": ("doctor", "Say what works on this machine, and what blocks the rest."),
 }
 """Command → the module with its ``run(arguments)``, and what it does."""
 

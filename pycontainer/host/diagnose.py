@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
@@ -84,14 +85,35 @@ def diagnose() -> Report:
     """
     attempts = dict(run_attempts())
     root = os.geteuid() == 0
-    if root:
-        attempts["idmapped_mount"] = _try_idmapped_mount()
-    return examine(HostFiles(), attempts, root=root)
+    try:
+        # The rest of the diagnosis works where this is not compiled.
+        from .._native import lib  # noqa: F401
+    except ImportError as error:
+        missing: list[Finding] = [_no_helper(error)]
+    else:
+        missing = []
+        if root:
+            attempts["idmapped_mount"] = _try_idmapped_mount()
+    return Report((*missing, *examine(HostFiles(), attempts, root=root).findings))
+
+
+def _no_helper(error: ImportError) -> Finding:
+    """It was not built, or for another Python."""
+    return Finding(
+        "compiled helper",
+        "blocked",
+        f"it does not load: {error}",
+        (
+            "pip install --force-reinstall pycontainer-linux",
+            f"{sys.executable or 'python3'} _build_ffi.py, in a checkout",
+            "either needs a C compiler and Python's headers: apt-get install gcc python3-dev",
+        ),
+    )
 
 
 def _try_idmapped_mount() -> int:
     """The errno with which a clone of the root's tree refuses to be idmapped; 0 if it does not."""
-    from .._native import lib  # the rest of the diagnosis works where this is not compiled
+    from .._native import lib
 
     ids = b"0 1879048192 65536\n"
     namespace = lib.pc_make_user_namespace(ids, ids)
