@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from ..declare.mounts import bind
 from .mounts import VENV_DIRECTORIES, HostView, View, hops, is_crowded
 
 __all__ = ["venv_settings", "venv_view"]
@@ -29,13 +30,17 @@ def venv_settings(directory: str) -> dict[str, str]:
     return settings
 
 
-def venv_view(directory: str) -> HostView:
+def venv_view(directory: str, place: str | None = None) -> HostView:
     """The virtual environment at *directory* with the Python that it was made from.
 
     That is: what the environment consists of, the interpreter behind its ``python``, the standard
     library and the prefix of that interpreter (of one such as /usr, only Python's parts), and the
     directories that the dynamic loader searches.  With ``include-system-site-packages``, Debian's
     further places of packages as well.
+
+    Arguments:
+        directory: of the host.
+        place: where the environment is seen in the container, if not at its own place.
 
     Raises:
         FileNotFoundError: *directory* is no virtual environment, or its interpreter or the standard
@@ -49,20 +54,25 @@ def venv_view(directory: str) -> HostView:
     base = _base_prefix(settings, executable, version)
     view = View()
     view.show_stores(executable, base)
-    if is_crowded(directory):
+    if place is not None:
+        pass
+    elif is_crowded(directory):
         for name in sorted(VENV_DIRECTORIES | {"pyvenv.cfg"}):
             view.show(os.path.join(directory, name))
     else:
         view.show(directory)
     if is_crowded(base):
-        for place in _python_parts(base, version, settings):
-            view.show(place)
+        for part in _python_parts(base, version, settings):
+            view.show(part)
     else:
         view.show(base)
     view.show_loader()
     for hop in hops(executable):
-        view.show(hop)
-    return view.mounts()
+        if place is None or not hop.startswith(directory + "/"):
+            view.show(hop)
+    if place is None:
+        return view.mounts()
+    return HostView((*view.mounts(), bind(directory, place)))
 
 
 def _version(settings: dict[str, str], directory: str) -> str:

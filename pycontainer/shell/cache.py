@@ -1,14 +1,35 @@
-"""Where fetched software is kept."""
+"""Where fetched software is kept: a directory an entry, whole or not there at all.
+
+An entry is built beside its place and renamed into it, so a crash, a SIGKILL or a full disk leaves
+at most a directory that nothing looks at and the next one to come by removes.  A lock an entry
+(flock(2), which ends with its process) lets two that want the same thing fetch it once.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from attrs import field, frozen
 
 from ..declare.checks import host_path
+from .software import Progress, SoftwareError
 
 __all__ = ["Cache"]
+
+BUILDING = ".new"
+"""The end of the name of a directory in which an entry is being made, or was when all ended."""
+
+LOCK = ".lock"
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room: on the disk, in the user's quota, or below RLIMIT_FSIZE (setrlimit(2))."""
+
+OVERFLOW_ID = 65534
+"""How a user namespace shows owners that it does not map (user_namespaces(7))."""
 
 
 def _default_directory() -> str:
@@ -22,11 +43,221 @@ def _default_directory() -> str:
 
 @frozen
 class Cache:
-    """A directory of fetched software, one directory an entry.
+    """A directory of fetched software.
+
+    Nothing in it is used that another user owns or could have changed.
 
     Attributes:
-        directory: its place; by default $XDG_CACHE_HOME/pycontainer, else ~/.cache/pycontainer,
-            for root /var/cache/pycontainer.
+        directory: its place; by default $XDG_CACHE_HOME/pycontainer, else ~/.cache/pycontainer, or
+            /var/cache/pycontainer for root.  Made when the first entry is.
     """
 
     directory: str = field(factory=_default_directory, converter=host_path)
+
+    def entry(
+        self,
+        kind: str,
+        key: str,
+        make: Callable[[str], None],
+        *,
+        what: str,
+        progress: Progress | None = None,
+    ) -> str:
+        """The directory of the entry *key*, which *make* fills if there is none yet.
+
+        Arguments:
+            kind: what sort of thing it is: a directory of the cache.
+            key: its name there, such as ``key_of`` makes.
+            make: called with an empty directory of mode 0700, to put the entry in.
+            what: the thing in words, for messages.
+            progress: told when another process is at it already.
+
+        Raises:
+            SoftwareError: the cache cannot be used or written, or belongs to somebody else.
+            Whatever *make* raises; a full disk becomes a SoftwareError that says so.
+        """
+        shelf = os.path.join(self.directory, kind)
+        place = os.path.join(shelf, key)
+        if os.path.lexists(place):
+            self._distrust(place)
+            return place
+        try:
+            os.makedirs(shelf, mode=0o700, exist_ok=True)
+            self._distrust(shelf)
+            with _locked(place + LOCK, what, progress):
+                if not os.path.lexists(place):  # it may have come while this one waited
+                    sweep(shelf, place)
+                    self._build(place, make)
+        except OSError as error:
+            raise self._in_words(error, what) from error
+        self._distrust(place)
+        return place
+
+    def _build(self, place: str, make: Callable[[str], None]) -> None:
+        building = f"{place}.{os.urandom(4).hex()}{BUILDING}"
+        os.mkdir(building, 0o700)
+        try:
+            make(building)
+            _sync(building)
+            os.rename(building, place)
+        except BaseException:
+            remove_tree(building)
+            raise
+        _sync_directory(os.path.dirname(place))
+
+    def _distrust(self, place: str) -> None:
+        """Refuse *place* unless this user alone can have put there what it is.
+
+        Those above it may be root's, and may be writable by others if they are sticky, as /tmp is.
+        """
+        euid = os.geteuid()
+        real = os.path.realpath(place)
+        while True:
+            status = os.lstat(real)
+            inside = _within(real, os.path.realpath(self.directory))
+            owners = (euid,) if inside else (euid, 0, OVERFLOW_ID)
+            if status.st_uid not in owners:
+                raise SoftwareError(
+                    f"cache: {real} belongs to the user id {status.st_uid}, who could put anything "
+                    "there; remove it, or name another cache with XDG_CACHE_HOME"
+                )
+            open_to = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if open_to == stat.S_IWGRP and status.st_gid == os.getegid():
+                open_to = 0  # a group of one's own (umask 002)
+            if open_to and (inside or not status.st_mode & stat.S_ISVTX):
+                raise SoftwareError(
+                    f"cache: others may write to {real}; `chmod go-w {real}`, or name another "
+                    "cache with XDG_CACHE_HOME"
+                )
+            if real == "/":
+                return
+            real = os.path.dirname(real)
+
+    def _in_words(self, error: OSError, what: str) -> OSError | SoftwareError:
+        if error.errno in FULL:
+            return SoftwareError(
+                f"{what}: no space left in the cache, {self.directory} ({error.strerror}); make "
+                "room, or name another place with XDG_CACHE_HOME. Nothing half-made was kept"
+            )
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            return SoftwareError(
+                f"{what}: the cache {self.directory} cannot be written: {error.strerror} "
+                f"({error.filename}); name another place with XDG_CACHE_HOME"
+            )
+        return error
+
+
+def key_of(*parts: object) -> str:
+    """A name for an entry that differs whenever one of *parts*, data that JSON knows, does."""
+    import hashlib
+    import json
+
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def sweep(shelf: str, mine: str = "") -> None:
+    """Remove what is half made in *shelf* and whose maker is no more.
+
+    *mine* is the place whose lock the caller holds.
+    """
+    import fcntl
+
+    for name in os.listdir(shelf):
+        if not name.endswith(BUILDING):
+            continue
+        place = os.path.join(shelf, name.split(".")[0])
+        held = -1
+        try:
+            if place != mine:
+                held = os.open(place + LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(held, place + LOCK):
+                    os.unlink(place + LOCK)
+        except BlockingIOError:
+            continue  # it is being made
+        except FileNotFoundError:
+            pass  # nobody has the lock, as nobody is making it
+        finally:
+            if held >= 0:
+                os.close(held)
+        remove_tree(os.path.join(shelf, name))
+
+
+def remove_tree(directory: str) -> None:
+    """Remove *directory* and what is in it, following no link; as far as that goes."""
+    import shutil
+
+    for parent, names, _ in os.walk(directory):
+        for name in names:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                try:
+                    os.chmod(path, 0o700)  # one may lack the owner's own rights
+                except OSError:
+                    pass
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _locked(lock: str, what: str, progress: Progress | None) -> Iterator[None]:
+    """Hold the file *lock*, which exists only while somebody does or waits for it."""
+    import fcntl
+
+    while True:
+        held = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if progress is not None:
+                    progress(f"{what}: another process is fetching it; waiting", 0, None)
+                fcntl.flock(held, fcntl.LOCK_EX)
+            # Whoever held it before has removed it, and a third may have made it anew.
+            if not _is_at(held, lock):
+                continue
+            try:
+                yield
+            finally:
+                os.unlink(lock)
+            return
+        finally:
+            os.close(held)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), there)
+
+
+def _sync(directory: str) -> None:
+    """Have the whole entry on the disk before it gets its name.
+
+    One syncfs(2) takes as long as a few fsync(2); an entry has thousands of files.  It also
+    reports what could not be written, which is where a delayed ENOSPC shows.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), directory)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
