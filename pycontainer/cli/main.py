@@ -15,6 +15,8 @@ FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have t
 _COMMANDS = {
     "run": ("running", "Run a command in a container."),
     "exec": ("exec", "Run a command inside a running container."),
+    "ps": ("ps", "List the containers on this host, whoever made them."),
+    "shell": ("shell", "A shell, or a command, with just the software that is named."),
     "doctor": ("doctor", "Say what works on this machine, and what blocks the rest."),
 }
 """Command → the module with its ``run(arguments)``, and what it does."""

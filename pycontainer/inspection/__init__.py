@@ -1,0 +1,43 @@
+"""Which containers there are on this host, whoever made them, and what one of them is made of.
+
+Nothing here joins a container or runs anything in it: all of it is read from the caller's own
+/proc, never from a container's (it may hold whatever the container likes).
+
+    from pycontainer.inspection import inspect_container, list_containers
+
+    for container in list_containers():
+        print(container.pid, container.maker, container.command)
+        print(inspect_container(container.pid).capabilities.effective)
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .escape import printable
+    from .listing import ContainerSummary, Survey, list_containers, survey
+
+__all__ = ["ContainerSummary", "Survey", "list_containers", "printable", "survey"]
+
+_HOMES = {
+    "escape": ("printable",),
+    "listing": ("ContainerSummary", "Survey", "list_containers", "survey"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # to a type checker a name that is not above is a mistake
+
+    def __getattr__(name: str) -> object:
+        home = _HOME.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f".{home}", __name__), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

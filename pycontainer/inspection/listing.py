@@ -1,0 +1,236 @@
+"""``list_containers``: every container on the host, whoever made it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from attrs import frozen
+
+from .grouping import Group, group
+from .makers import INITS, Evidence
+from .memory import MemoryReader
+from .owners import owner_of, user_name
+from .procfs import Namespaces, ProcessDirectory, Sample, check_proc, own_namespaces, samples
+
+__all__ = ["ContainerSummary", "Survey", "list_containers", "survey"]
+
+
+@frozen
+class ContainerSummary:
+    """A container, or something else with namespaces of its own, at one moment.
+
+    Attributes:
+        pid: its first process, as the caller sees it.
+        command: of the program that it runs: that of ``program_pid``.  Chosen by the container:
+            escape it before it is shown (``printable``).
+        program_pid: the first process, or what it waits for where that is an init.
+        user: who made it, by name where there is one: the owner of its user namespace, or of its
+            first process.
+        uid: the number of that user.
+        process_uid: the effective user id of its first process, on the host.
+        age: seconds since its first process was started.
+        namespaces: kinds that are not those of the host, or of the container around it.
+        memory: bytes, of all of its processes together.
+        memory_source: ``"cgroup"``, ``"pss"`` or ``"rss"``: what was counted.
+        processes: how many, with those of containers inside it.
+        pids: which.
+        maker: a guess of what made it, or None.
+        kind: ``"container"``; and, if everything is asked for, ``"service"`` (of systemd),
+            ``"visitor"`` (has joined a part of a container), ``"spare"`` (pycontainer's, waiting
+            for a call) or ``"part"`` (other processes with namespaces of their own).
+        parent: the first process of the container that it lies in, or None.
+        cgroup: the directory of the cgroup that holds it and nothing else, or None.
+    """
+
+    pid: int
+    command: tuple[str, ...]
+    program_pid: int
+    user: str
+    uid: int
+    process_uid: int
+    age: float
+    namespaces: tuple[str, ...]
+    memory: int
+    memory_source: str
+    processes: int
+    pids: tuple[int, ...]
+    maker: str | None
+    kind: str
+    parent: int | None
+    cgroup: str | None
+
+
+@frozen
+class Survey:
+    """What was found on the host.
+
+    Attributes:
+        containers: the oldest first, each followed by those inside it.
+        unreadable: how many processes the caller may not look at: other users' that only root may.
+        others: how many groups of processes with namespaces of their own were left out, as they
+            are no containers; what pycontainer keeps ready is not among them.
+    """
+
+    containers: tuple[ContainerSummary, ...]
+    unreadable: int
+    others: int
+
+
+def list_containers(*, everything: bool = False) -> list[ContainerSummary]:
+    """Every container on the host that the caller may look at, the oldest first.
+
+    A container is a set of processes with their own view of the files (namespace ``mnt``) and at
+    least one more namespace of their own, or that a program made that makes containers.
+
+    Arguments:
+        everything: also services, sandboxes and whatever else has a namespace of its own.
+
+    Raises:
+        OSError: /proc is not mounted, or is another pid namespace's.
+    """
+    return list(survey(everything=everything).containers)
+
+
+def survey(*, everything: bool = False) -> Survey:
+    """The same, with how much was not to be seen."""
+    check_proc()
+    host, found, unreadable = look_around()
+    known = _Known()
+    groups = group(found, host, known.evidence)
+    members = _members(groups)
+    shown = [each for each in groups if everything or each.kind == "container"]
+    memory = MemoryReader()
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    summaries = []
+    for each in _nested(shown):
+        try:
+            summaries.append(_summary(each, members[id(each)], known, memory, now, host))
+        except (ProcessLookupError, FileNotFoundError):
+            pass  # it has ended meanwhile
+    others = sum(each.kind not in ("container", "spare") for each in groups)
+    return Survey(tuple(summaries), unreadable, 0 if everything else others)
+
+
+def look_around() -> tuple[Namespaces, list[Sample], int]:
+    """The host's namespaces, the processes, and how many of them may not be looked at.
+
+    The host's are those of process 1 where it may be looked at, else the caller's.
+    """
+    found: list[Sample] = []
+    unreadable = 0
+    for sample in samples():
+        if isinstance(sample, int):
+            unreadable += 1
+            continue
+        found.append(sample)
+        unreadable += not sample.kernel and sample.state not in "ZX" and not sample.namespaces
+    init = next((sample.namespaces for sample in found if sample.pid == 1), None)
+    return init or own_namespaces(), found, unreadable
+
+
+class _Known:
+    """What has been read of processes beside their samples."""
+
+    def __init__(self) -> None:
+        self._evidence: dict[int, Evidence] = {}
+
+    def evidence(self, pid: int) -> Evidence:
+        found = self._evidence.get(pid)
+        if found is None:
+            found = self._evidence[pid] = _read_evidence(pid)
+        return found
+
+
+def _read_evidence(pid: int) -> Evidence:
+    try:
+        with ProcessDirectory(pid) as directory:
+            uid = int(directory.status()["Uid"].split()[1])
+            comm = directory.text("comm").rstrip("\n")
+            return Evidence(comm, directory.read("cmdline"), uid, directory.text("cgroup"))
+    except (OSError, KeyError):
+        return Evidence("", b"", -1, "")  # it has ended, or hides
+
+
+def _members(groups: list[Group]) -> dict[int, list[Sample]]:
+    """The processes of each group and of those in it, by the group's identity."""
+    members = {id(each): _inside(each) for each in groups}
+    for each in reversed(groups):
+        outer = each.around
+        if outer is not None and each.kind != "visitor":
+            members[id(outer)] = members[id(outer)] + members[id(each)]
+    return members
+
+
+def _inside(each: Group) -> list[Sample]:
+    """Without what only waits outside of its pid namespace, if anything is in it."""
+    return [m for m in each.members if m.namespaces == each.key] or each.members
+
+
+def _nested(shown: list[Group]) -> list[Group]:
+    """Each followed by those inside it."""
+    inner: dict[int | None, list[Group]] = {}
+    for each in shown:
+        outer = each.around
+        while outer is not None and outer not in shown:
+            outer = outer.around
+        inner.setdefault(None if outer is None else id(outer), []).append(each)
+    ordered: list[Group] = []
+
+    def add(outer: int | None) -> None:
+        for each in inner.get(outer, ()):
+            ordered.append(each)
+            add(id(each))
+
+    add(None)
+    return ordered
+
+
+def _summary(
+    each: Group,
+    members: list[Sample],
+    known: _Known,
+    memory: MemoryReader,
+    now: float,
+    host: Namespaces,
+) -> ContainerSummary:
+    first = each.first
+    program = _program(each)
+    with ProcessDirectory(first.pid) as directory:
+        process_uid = known.evidence(first.pid).uid
+        uid = owner_of(directory, host) if each.key else None
+        if uid is None:
+            uid = process_uid
+    with ProcessDirectory(program.pid) as directory:
+        command = directory.command()
+    used, source, cgroup = memory.of(members, each.cgroup)
+    outer = each.enclosing()
+    return ContainerSummary(
+        pid=first.pid,
+        command=command,
+        program_pid=program.pid,
+        user=user_name(uid),
+        uid=uid,
+        process_uid=process_uid,
+        age=max(0.0, now - first.started / os.sysconf("SC_CLK_TCK")),
+        namespaces=each.fresh,
+        memory=used,
+        memory_source=source,
+        processes=len(members),
+        pids=tuple(sorted(member.pid for member in members)),
+        maker=each.maker,
+        kind=each.kind,
+        parent=None if outer is None else outer.first.pid,
+        cgroup=cgroup,
+    )
+
+
+def _program(each: Group) -> Sample:
+    """What the first process waits for, where it is nothing but an init."""
+    program = each.first
+    while program.comm in INITS:
+        child = next((m for m in each.members if m.ppid == program.pid), None)
+        if child is None:
+            break
+        program = child
+    return program
