@@ -8,6 +8,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cache import Cache
+    from .container import shell_container
     from .software import (
         Apt,
         OciImage,
@@ -35,10 +36,12 @@ __all__ = [
     "SoftwareError",
     "Venv",
     "provide",
+    "shell_container",
 ]
 
 _HOMES = {
     "cache": ("Cache",),
+    "container": ("shell_container",),
     "software": (
         "Apt",
         "OciImage",
