@@ -72,7 +72,7 @@ struct pc_status {
 };
 struct pc_watch {
     uint64_t wall_ns, cpu_ns, memory;
-    uint32_t files, parents;
+    uint32_t files, parents, init, reserved;
     char name[96];
 };
 struct pc_request {
@@ -83,7 +83,7 @@ struct pc_request {
     uint64_t join_capabilities[5];
 };
 struct pc_command {
-    uint32_t candidates, arguments, variables, directory;
+    uint32_t candidates, arguments, variables, directory, passed, own_pid;
 };
 struct pc_failure {
     int32_t step, error, at, stage;

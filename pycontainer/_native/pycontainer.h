@@ -163,6 +163,8 @@ struct pc_watch {
     uint64_t memory;  /* bytes, where no cgroup holds it */
     uint32_t files;   /* 1 << PC_WATCH_*: those that come along, in their order */
     uint32_t parents; /* how many directories come behind them that have a cgroup of this name */
+    uint32_t init;    /* 1: the first process is an init of ours */
+    uint32_t reserved;
     char name[PC_CGROUP_NAME];
 };
 
@@ -203,11 +205,16 @@ enum {
 };
 
 /* Offsets count from the start of the payload.  Behind the struct lie three lists of uint64_t, each
-   ended by a 0: paths to try, the arguments, the environment.  Then come their texts. */
+   ended by a 0: paths to try, the arguments, the environment.  Then come the numbers that the
+   descriptors have in the program which come with the request, behind all others; and the texts. */
 struct pc_command {
     uint32_t candidates, arguments, variables; /* how many */
     uint32_t directory; /* a join's working directory, or 0 */
+    uint32_t passed;    /* how many descriptors, at most PC_PASSED_MOST */
+    uint32_t own_pid;   /* where the program's pid is written, for its environment; or 0 */
 };
+
+enum { PC_PASSED_MOST = 64, PC_PID_DIGITS = 10 /* the room for own_pid, without the NUL */ };
 
 struct pc_request {
     uint32_t magic;
@@ -366,6 +373,7 @@ void pc_end_children(void);
 void pc_init(pid_t main_child, int say) __attribute__((noreturn));
 void pc_exit_as(int wait_status, int say) __attribute__((noreturn));
 void pc_take_signals(void);
+extern int pc_call; /* PC_FD_CALL, unless a program is to have that number for itself */
 int pc_say(int kind, const void *body, size_t length);
 int pc_say_with(int kind, const void *body, size_t length, int fd);
 int pc_wait_for_word(void);
@@ -382,7 +390,7 @@ struct pc_tree {
     uint64_t user_us, system_us, memory;
 };
 void pc_read_tree(pid_t first, struct pc_tree *tree);
-uint64_t pc_read_tree_memory(pid_t first);
+uint64_t pc_read_tree_memory(pid_t first, bool init);
 int pc_kill_children_of(pid_t pid, bool (*spared)(pid_t pid));
 pid_t pc_child_in_session(pid_t session);
 
@@ -410,6 +418,9 @@ int pc_run_plan(int part);
 bool pc_has_filter(void);
 int pc_limit_init(void);
 int pc_close_all_but_call(void);
+int pc_passed(int *passed);
+unsigned pc_next_passed(unsigned first);
+void pc_drop_passed(void);
 
 /* clone.c */
 int pc_namespace_flags(uint32_t namespaces);

@@ -92,7 +92,7 @@ static void add_children(struct pids *pids, pid_t pid, long threads)
 }
 
 /* Fields of /proc/PID/stat, as proc_pid_stat(5) numbers them. */
-enum { UTIME = 14, STIME, CUTIME, CSTIME, THREADS = 20, RSS = 24, FIELDS };
+enum { UTIME = 14, STIME, CUTIME, CSTIME, THREADS = 20, RSS = 24, START_CODE = 26, START_STACK = 28, FIELDS };
 
 static bool read_stat(pid_t pid, long long fields[FIELDS])
 {
@@ -136,16 +136,61 @@ void pc_read_tree(pid_t first, struct pc_tree *tree)
     };
 }
 
-/* Its memory in bytes, each page that n processes share as an n-th of it for each of them
-   (proc_pid_smaps(5), "Pss"); 0 when one of them may not be looked at. */
-uint64_t pc_read_tree_memory(pid_t first)
+/* What /proc/PID/smaps_rollup says (proc_pid_smaps(5)), in bytes. */
+struct rollup {
+    uint64_t pss;       /* each page that n processes share as an n-th of it */
+    uint64_t pss_anon;  /* of that, what comes from no file */
+    uint64_t anonymous; /* the same, each page in full */
+    uint64_t private;   /* pages that nobody shares */
+};
+
+static uint64_t rollup_line(const char *text, const char *name)
+{
+    const char *line = strstr(text, name);
+    return line ? strtoull(line + strlen(name), NULL, 10) * 1024 : 0;
+}
+
+static bool read_rollup(const char *process, struct rollup *rollup)
+{
+    char name[64], text[2048];
+
+    snprintf(name, sizeof(name), "%s/smaps_rollup", process);
+    if (read_text(name, text, sizeof(text)) <= 0)
+        return false;
+    *rollup = (struct rollup){
+        .pss = rollup_line(text, "\nPss:"),
+        .pss_anon = rollup_line(text, "\nPss_Anon:"),
+        .anonymous = rollup_line(text, "\nAnonymous:"),
+        .private = rollup_line(text, "\nPrivate_Clean:") + rollup_line(text, "\nPrivate_Dirty:"),
+    };
+    return true;
+}
+
+static uint64_t smaller(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
+}
+
+/* Its memory in bytes, each page that n processes share as an n-th of it for each of them; without
+   what its processes only have because this one was copied for them, as a cgroup would leave it with
+   the caller.
+
+   This process keeps all pages that it was forked with (it hardly writes), so its own Pss is what
+   one copy has of them by right: it is taken off what each copy shares, but never more than is
+   missing from this process's pages, since that is what all others have of them.  So it is never
+   too much that is counted, and what a process has for itself counts always.
+
+   init: the first process is an init of ours.  If it cannot be looked into it has taken up its work
+   (pc_init()), and has nothing but what it was copied with.  Of others that cannot be, all counts. */
+uint64_t pc_read_tree_memory(pid_t first, bool init)
 {
     struct pids pids = {NULL, 0, 0};
-    long long fields[FIELDS];
-    char name[64], text[2048];
-    uint64_t sum = 0;
-    bool whole = true;
+    long long own[FIELDS] = {0}, fields[FIELDS];
+    struct rollup copied = {0, 0, 0, 0}, rollup;
+    char name[32];
+    uint64_t sum = 0, inherited = 0;
 
+    const bool copies = read_stat(getpid(), own) && read_rollup("self", &copied);
     add_pid(&pids, first);
     for (size_t i = 0; i < pids.count; i++) {
         if (!read_stat(pids.all[i], fields))
@@ -153,15 +198,20 @@ uint64_t pc_read_tree_memory(pid_t first)
         add_children(&pids, pids.all[i], (long)fields[THREADS]);
         if (fields[RSS] == 0)
             continue;
-        snprintf(name, sizeof(name), "%d/smaps_rollup", (int)pids.all[i]);
-        char *line = read_text(name, text, sizeof(text)) > 0 ? strstr(text, "\nPss:") : NULL;
-        if (line)
-            sum += strtoull(line + 5, NULL, 10) * 1024;
-        else if (read_stat(pids.all[i], fields) && fields[RSS] > 0)
-            whole = false; /* it is there, and not to be read */
+        snprintf(name, sizeof(name), "%d", (int)pids.all[i]);
+        if (read_rollup(name, &rollup)) {
+            sum += rollup.pss;
+            /* Its addresses are other ones as soon as it has executed a program. */
+            if (copies && fields[START_CODE] == own[START_CODE] &&
+                fields[START_STACK] == own[START_STACK] && rollup.pss > rollup.private)
+                inherited += smaller(copied.pss_anon, rollup.pss - rollup.private);
+        } else if (!(init && i == 0) && read_stat(pids.all[i], fields))
+            sum += (uint64_t)fields[RSS] * (uint64_t)sysconf(_SC_PAGESIZE);
     }
     free(pids.all);
-    return whole ? sum : 0;
+    if (copied.anonymous > copied.pss_anon)
+        sum -= smaller(sum, smaller(inherited, copied.anonymous - copied.pss_anon));
+    return sum;
 }
 
 /* Kills the children of a process of ours, but for those that are spared (NULL: none is); how many

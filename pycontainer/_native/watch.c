@@ -81,9 +81,13 @@ static int listen_to(struct pc_watcher *watcher, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = watcher};
 
-    if (notices < 0)
+    if (notices < 0) {
         notices = epoll_create1(EPOLL_CLOEXEC);
-    return notices < 0 || epoll_ctl(notices, EPOLL_CTL_ADD, fd, &event) != 0 ? errno : 0;
+        int error = notices < 0 ? errno : pc_raise_fds(&notices, 1); /* a supervisor closes those below */
+        if (error)
+            return error;
+    }
+    return epoll_ctl(notices, EPOLL_CTL_ADD, fd, &event) != 0 ? errno : 0;
 }
 
 /* Watches the process *pid*, started at the moment *started*; takes over the descriptors of the
@@ -161,26 +165,28 @@ static uint64_t account(struct pc_watcher *watcher, uint64_t now)
     return watcher->lost + now;
 }
 
-/* Adds up the resident memory, in which pages that several processes share count once for each.
-   Only beyond the bound is it worth to have the kernel share them out, which takes it long. */
+/* The resident memory counts a page that several processes share once for each of them, their caller's
+   too that they were copied with.  Only beyond the bound is it worth to have the kernel share them
+   out, which takes it long. */
 static uint64_t memory_of(struct pc_watcher *watcher, uint64_t resident, uint64_t now)
 {
     const uint64_t bound = watcher->bounds.memory;
 
     if (resident <= bound)
         return resident;
+    /* What is shared may have been more than there still is. */
     if (resident - bound <= watcher->shared && now - watcher->checked < 10 * (uint64_t)SAMPLE)
-        return resident - watcher->shared;
-    uint64_t exact = pc_read_tree_memory(watcher->pid);
+        return resident > watcher->shared ? resident - watcher->shared : 0;
+    const bool init = watcher->bounds.init;
+    uint64_t exact = pc_read_tree_memory(watcher->pid, init);
     /* One process is read after the other.  While some of them end, or begin, a page that n shared
        may count as more than one: an n-th, and then an (n-1)-th, and so on.  What is used for good
        is there the next time too. */
     for (int i = 0; i < 2 && exact > bound; i++) {
-        const uint64_t next = pc_read_tree_memory(watcher->pid);
-        if (next && next < exact)
-            exact = next;
+        const uint64_t next = pc_read_tree_memory(watcher->pid, init);
+        exact = next < exact ? next : exact;
     }
-    watcher->shared = exact && exact < resident ? resident - exact : 0;
+    watcher->shared = exact < resident ? resident - exact : 0;
     watcher->checked = pc_now();
     return resident - watcher->shared;
 }
@@ -322,7 +328,10 @@ void pc_watch_end(struct pc_watcher *watcher, struct pc_status *status)
         if (watcher->files[PC_WATCH_PEAK] >= 0 &&
             pc_read_number(watcher->files[PC_WATCH_PEAK], NULL, &peak))
             status->max_rss = peak;
-        status->max_rss = larger(status->max_rss, watcher->tree.memory);
+        if (watcher->bounds.memory && watcher->limit == PC_WATCHED_MEMORY)
+            status->max_rss = watcher->tree.memory; /* wait4()'s counts what it was copied with */
+        else
+            status->max_rss = larger(status->max_rss, watcher->tree.memory);
         user = larger(user, status->user_us);
         system = larger(system, status->system_us);
         /* Of processes that nobody waited for: how they used it is not known. */

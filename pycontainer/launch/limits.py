@@ -46,7 +46,9 @@ class Watch:
         cgroups: the container's, or None.
     """
 
-    def __init__(self, wall: int, cpu: int, memory: int, cgroups: Cgroups | None) -> None:
+    def __init__(
+        self, wall: int, cpu: int, memory: int, cgroups: Cgroups | None, init: bool
+    ) -> None:
         self.cgroups = cgroups
         self.order = pack_watch(
             wall,
@@ -55,6 +57,7 @@ class Watch:
             cgroups.bits if cgroups else 0,
             len(cgroups.parents) if cgroups else 0,
             cgroups.name if cgroups else "",
+            init,
         )
 
     @property
@@ -96,8 +99,11 @@ class Hold:
         self.plan: Plan | None = None
         self.sampled = 0  # bytes, where no cgroup holds the memory
 
-    def watch(self) -> Watch:
+    def watch(self, init: bool) -> Watch:
         """Make the cgroups and the orders for one start.
+
+        Arguments:
+            init: an init of ours is the container's first process.
 
         Raises:
             SetupError: a cgroup could not be made.
@@ -108,6 +114,7 @@ class Hold:
             _nanoseconds(limits.cpu_time),
             self.sampled,
             Cgroups(self.bounds, self.places) if self.bounds else None,
+            init,
         )
 
     @property
@@ -255,6 +262,7 @@ def hold(
     plan: Plan,
     *,
     below_init: bool,
+    forked: bool,
     streams: Stdio,
     sweep_later: Callable[[set[str]], object],
 ) -> Hold | None:
@@ -263,6 +271,7 @@ def hold(
     Arguments:
         plan: its plan.
         below_init: an init of ours is above the function or program.
+        forked: the function's process is a fork of this one.
         streams: its standard streams.
         sweep_later: tells the helper of directories, before a cgroup is made in one of them: it
             removes what a caller leaves that is killed.
@@ -276,12 +285,22 @@ def hold(
     held.choose(container, below_init, streams, sweep_later)
     if held.bounds:
         sweep_later({place.directory for place in held.places.values()})
-    held.plan = _adjusted(plan, held.sampled, container.limits.processes, below_init)
+    inherited = _data() if forked and held.sampled else 0
+    held.plan = _adjusted(plan, held.sampled, inherited, container.limits.processes, below_init)
     return held
 
 
+def _data() -> int:
+    """What this process has mapped that counts for its RLIMIT_DATA, in bytes, in GiB at that."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        pages = int(file.read().split()[5])  # proc_pid_statm(5): data and stack
+    return -(-pages * resource.getpagesize() >> 30) << 30
+
+
 @lru_cache(maxsize=64)
-def _adjusted(plan: Plan, sampled: int, processes: int | None, below_init: bool) -> Plan:
+def _adjusted(
+    plan: Plan, sampled: int, inherited: int, processes: int | None, below_init: bool
+) -> Plan:
     """The plan for a memory that no cgroup holds, and for an init that counts as a process."""
     if not sampled and not (processes and below_init):
         return plan
@@ -291,7 +310,7 @@ def _adjusted(plan: Plan, sampled: int, processes: int | None, below_init: bool)
         old = resource_step("nproc", processes)
         steps[steps.index(old, start)] = resource_step("nproc", processes + 1)
     if sampled:
-        steps.insert(start, resource_step("data", 2 * sampled + _RESERVED))
+        steps.insert(start, resource_step("data", inherited + 2 * sampled + _RESERVED))
     return evolve(plan, steps=tuple(steps))
 
 

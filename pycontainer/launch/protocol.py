@@ -32,7 +32,7 @@ __all__ = [
 ORDER = struct.Struct("<IIII256s256s")
 REQUEST = struct.Struct("<12I2Q6I5Q")
 FAILURE = struct.Struct("<4i")
-WATCH = struct.Struct("<3Q2I96s")
+WATCH = struct.Struct("<3Q4I96s")
 
 INLINE = 1 << 16
 """The longest request that travels as one message, in bytes; a longer one goes by memfd."""
@@ -63,9 +63,12 @@ def pack_order(flags: int, namespaces: int, uid_map: str = "", gid_map: str = ""
     return ORDER.pack(lib.PC_MAGIC, flags, namespaces, 0, uid_map.encode(), gid_map.encode())
 
 
-def pack_watch(wall: int, cpu: int, memory: int, files: int, parents: int, name: str) -> bytes:
-    """A ``struct pc_watch``: nanoseconds, nanoseconds, bytes, what comes along, a cgroup's name."""
-    return WATCH.pack(wall, cpu, memory, files, parents, name.encode())
+def pack_watch(
+    wall: int, cpu: int, memory: int, files: int, parents: int, name: str, init: bool = False
+) -> bytes:
+    """A ``struct pc_watch``: nanoseconds, nanoseconds, bytes, what comes along, a cgroup's name,
+    and whether an init of ours comes first."""
+    return WATCH.pack(wall, cpu, memory, files, parents, init, 0, name.encode())
 
 
 def pack_sweep(prefix: str) -> bytes:

@@ -124,6 +124,7 @@ def start(
             container,
             plan,
             below_init=below,
+            forked=fork and fn is not None,
             streams=streams,
             sweep_later=sweep_later,
         )
@@ -154,7 +155,9 @@ def start(
     def begin(loader: int, streams: Stdio) -> Exchange:
         order = pack_order(order_flags | loader, namespaces, identity.uid_map, identity.gid_map)
         steps = plan.tree_steps if trees else ()
-        watch = held.watch() if held is not None and held.watches else None
+        watch = None
+        if held is not None and held.watches:
+            watch = held.watch(bool(flags & (lib.PC_REQUEST_INIT | lib.PC_REQUEST_IDLE)))
         launch = Dispatch(
             order, request, total, streams, steps, identity, relay, watch=watch, loader=loader != 0
         )

@@ -514,6 +514,16 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         '("memory.limit_in_bytes", "-1", False),',
     ),
     "36f": (WATCH_C, "watcher->tree.memory > bounds->memory", "watcher->tree.memory == 1"),
+    # What the caller has counts too, or as much of what the container has does not.
+    "36g": (
+        TREE_C,
+        "                inherited += smaller(",
+        "                inherited += 0 * smaller(",
+    ),
+    "36h": (TREE_C, "smaller(inherited, copied.anonymous - copied.pss_anon)", "copied.anonymous"),
+    "36i": (TREE_C, "        } else if (!(init && i == 0) && read", "        } else if ((init || !init) && read"),
+    # The kernel's notice of the end of a memory goes to a descriptor that has been closed.
+    "36j": (WATCH_C, "errno : pc_raise_fds(&notices, 1);", "errno : 0;"),
     # A limit that is not held, and nobody says so.
     "40c": (LIMITS, "        if not self.limits.strict:\n", "        if True:\n"),
     "40d": (LIMITS, 'self.enforced[name] = f"not held: {why}"', "pass"),
@@ -560,8 +570,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
 # Those that only root's tests, or only an ordinary user's, can see.
 AS_ROOT = {"4c", "5b", "5c", "6c", "14c", "14d", "14e", "26", "26b", "28", "28b", "34b", "34c"}
 AS_ROOT |= {key for key in WEAKENINGS if key.startswith("31")}
-AS_ROOT |= {"27", "36e"}
-AS_USER: set[str] = {"36f"}
+AS_ROOT |= {"27", "36e", "36j"}
+AS_USER: set[str] = {"36f", "36i"}
 
 
 def row_of(key: str) -> str:
