@@ -521,7 +521,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "                inherited += 0 * smaller(",
     ),
     "36h": (TREE_C, "smaller(inherited, copied.anonymous - copied.pss_anon)", "copied.anonymous"),
-    "36i": (TREE_C, "        } else if (!(init && i == 0) && read", "        } else if ((init || !init) && read"),
+    "36i": (TREE_C, "(!(init && i == 0) && read", "((init || !init) && read"),
     # The kernel's notice of the end of a memory goes to a descriptor that has been closed.
     "36j": (WATCH_C, "errno : pc_raise_fds(&notices, 1);", "errno : 0;"),
     # A limit that is not held, and nobody says so.
