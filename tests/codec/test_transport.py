@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import mmap
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -186,4 +189,59 @@ def test_helper_side_is_lean() -> None:
         [sys.executable, "-I", "-S", "-c", code, root], capture_output=True, text=True, check=True
     )
     loaded = set(done.stdout.split())
-    assert loaded <= {"__future__", "_struct", "fcntl", "struct"} | set(ALWAYS)
+    assert loaded <= {"__future__", "_struct", "errno", "fcntl", "struct"} | set(ALWAYS)
+
+
+class Pages:
+    """The memfds that are made; a writable mapping has the kernel find their pages in use."""
+
+    def __init__(self, monkeypatch, busy: int):
+        self.made: list[mmap.mmap | None] = []
+        self._busy = busy
+        self._create = os.memfd_create
+        monkeypatch.setattr(os, "memfd_create", self.create)
+
+    def create(self, name: str, flags: int) -> int:
+        fd = self._create(name, flags)
+        os.ftruncate(fd, 4096)
+        self.made.append(mmap.mmap(fd, 4096) if len(self.made) < self._busy else None)
+        return fd
+
+    def release(self) -> None:
+        for pages in self.made:
+            if pages is not None:
+                pages.close()
+
+
+def open_memfds() -> int:
+    links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return sum(os.readlink(link).startswith("/memfd:") for link in links if os.path.islink(link))
+
+
+def test_pages_that_are_in_use_for_a_moment(monkeypatch):
+    """EBUSY: whoever moves or reclaims pages has a reference to them, and then none."""
+    pages = Pages(monkeypatch, busy=1)
+    release = threading.Timer(0.05, pages.release)
+    release.start()
+    content = b"x" * MIB
+    try:
+        assert from_memfd(to_memfd([content]), MIB) == content
+    finally:
+        release.join()
+    assert len(pages.made) == 1
+
+
+def test_pages_that_stay_in_use(monkeypatch):
+    """Then other ones are taken; and when those are no better, the error is the caller's."""
+    before = open_memfds()
+    pages = Pages(monkeypatch, busy=1)
+    content = os.urandom(MIB)
+    assert from_memfd(to_memfd([content[:10], content[10:]]), MIB) == content
+    assert len(pages.made) == 2
+    pages.release()
+    pages = Pages(monkeypatch, busy=100)
+    with pytest.raises(OSError, match="busy") as caught:
+        to_memfd([content])
+    assert caught.value.errno == errno.EBUSY
+    pages.release()
+    assert open_memfds() == before

@@ -7,8 +7,10 @@ Used in both directions, and imported by the helper that runs in the container.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import time
 
 from .wire import INLINE, size_text
 
@@ -23,6 +25,14 @@ __all__ = ["from_memfd", "to_memfd", "to_wire"]
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 _AT_ONCE = 512  # chunks for one writev(2); IOV_MAX is 1024
+
+# The kernel refuses the seal while somebody else has a reference to one of the pages, who might
+# write by it: also who only moves or reclaims pages.  It waits for them by itself, a tenth of a
+# second (memfd_wait_for_pins() in mm/memfd.c), which on a loaded machine may not be enough.
+_PAUSES = (0.01, 0.05, 0.2)
+"""Seconds between two attempts to seal the same pages."""
+_COPIES = 3
+"""How often other pages are tried."""
 
 
 def to_wire(chunks: Sequence[Chunk], total: int | None = None) -> bytes | int:
@@ -42,8 +52,38 @@ def to_memfd(chunks: Sequence[Chunk]) -> int:
     """The fd of a new sealed memfd that holds *chunks*; close-on-exec.
 
     Raises:
-        OSError: no memory or no fd.
+        OSError: no memory or no fd; EBUSY: its pages were in use by the kernel all the time.
     """
+    left = _COPIES
+    while True:
+        fd = _written(chunks)
+        try:
+            _seal(fd)
+            return fd
+        except BaseException as error:
+            os.close(fd)
+            left -= 1
+            if not left or not _is_busy(error):
+                raise
+
+
+def _seal(fd: int) -> None:
+    for pause in _PAUSES:
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+            return
+        except OSError as error:
+            if not _is_busy(error):
+                raise
+        time.sleep(pause)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EBUSY
+
+
+def _written(chunks: Sequence[Chunk]) -> int:
     fd = os.memfd_create("pycontainer", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         left = [memoryview(chunk).cast("B") for chunk in chunks if len(chunk)]
@@ -55,7 +95,6 @@ def to_memfd(chunks: Sequence[Chunk]) -> int:
                 written -= len(left.pop())
             if written:
                 left[-1] = left[-1][written:]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(fd)
         raise
