@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from attrs import evolve, field, frozen
@@ -197,9 +198,7 @@ class Container:
             check_places(problems, "readonly_paths", self.readonly_paths, use)
         if self.masked_paths:
             check_places(problems, "masked_paths", self.masked_paths, "name what is to be hidden")
-        check_arrangement(
-            problems, self.mounts, _namespaces(self), self.rootfs, self.default_files
-        )
+        check_arrangement(problems, self.mounts, _namespaces(self), self.rootfs, self.default_files)
         _check_settings(problems, self)
         refuse("container", problems)
 
@@ -267,7 +266,21 @@ def to_container(mounts: Mounts | Container, options: ContainerOptions) -> Conta
     """
     if isinstance(mounts, Container):
         return extend(mounts, **options) if options else mounts
+    # A relative rootfs is another one in another directory.
+    if isinstance(mounts, (list, tuple)) and "rootfs" not in options:
+        # With their types, as True == 1, and one of the two is a mistake.
+        given = tuple((name, type(value), value) for name, value in options.items())
+        try:
+            return _container_of(tuple(mounts), given)
+        except TypeError:
+            pass  # something in it cannot be hashed; or it is wrong, and that is said below
     return Container(mounts, **options)
+
+
+@lru_cache(maxsize=32)
+def _container_of(mounts: tuple[Any, ...], options: tuple[tuple[str, type, Any], ...]) -> Container:
+    """Made once: callers repeat themselves, and the checks take as long as a few system calls."""
+    return Container(mounts, **{name: value for name, _, value in options})
 
 
 def _check_bounds(problems: Problems, container: Container) -> None:

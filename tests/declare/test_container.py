@@ -488,3 +488,30 @@ def test_mounts_accepted_exactly_when_none_hides_another(places):
         assert all("would hide" in problem for problem in problems_of(mounts=mounts))
     else:
         assert [mount.target for mount in Container(mounts).mounts] == distinct  # type: ignore[union-attr]
+
+
+def test_a_front_door_makes_the_same_container_once():
+    mounts = [tmpfs("/x")]
+    first = to_container(mounts, {"hostname": "box"})
+    assert first is to_container([tmpfs("/x")], {"hostname": "box"})
+    assert first == Container(mounts, hostname="box")
+    assert to_container(mounts, {"env": {"A": "b"}}) == Container(mounts, env={"A": "b"})
+
+
+def test_a_wrong_option_is_not_taken_for_a_right_one_that_equals_it():
+    to_container([], {"writable_root": True, "guest_uid": 1})
+    for options in (
+        {"writable_root": 1, "guest_uid": 1},
+        {"writable_root": True, "guest_uid": 1.0},
+    ):
+        with pytest.raises(ValueError, match=r"writable_root|guest_uid"):
+            to_container([], options)
+
+
+def test_a_relative_rootfs_is_that_of_the_moment(tmp_path, monkeypatch):
+    found = set()
+    for name in ("a", "b"):
+        (tmp_path / name / "root").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        found.add(to_container([], {"rootfs": "root"}).rootfs)
+    assert found == {str(tmp_path / "a" / "root"), str(tmp_path / "b" / "root")}
