@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cache import Cache
     from .container import shell_container
-    from .progress import shown_progress
     from .software import (
         Apt,
         OciImage,
@@ -38,12 +37,10 @@ __all__ = [
     "Venv",
     "provide",
     "shell_container",
-    "shown_progress",
 ]
 
 _HOMES = {
     "cache": ("Cache",),
-    "progress": ("shown_progress",),
     "container": ("shell_container",),
     "software": (
         "Apt",
