@@ -17,6 +17,7 @@ _COMMANDS = {
     "exec": ("exec", "Run a command inside a running container."),
     "ps": ("ps", "List the containers on this host, whoever made them."),
     "shell": ("shell", "A shell, or a command, with just the software that is named."),
+    "inspect": ("inspect", "Show what a process, and the container around it, is made of."),
     "doctor": ("doctor", "Say what works on this machine, and what blocks the rest."),
 }
 """Command → the module with its ``run(arguments)``, and what it does."""

@@ -94,28 +94,27 @@ def _columns(rows: list[tuple[str, ...]], everything: bool) -> list[tuple[str, .
 
 def _rows(found: Survey) -> list[tuple[str, ...]]:
     from ..inspection.escape import printable
-    from .showing import age_words, command_words, size_words
+    from .showing import age_words, joined, size_words
 
     depths: dict[int, int] = {}
     rows: list[tuple[str, ...]] = []
     for each in found.containers:
-        command = command_words(each.command)
+        command = joined(each.command)
         if each.kind == "spare":
             command = "(waits for a call)"
         depth = depths[each.pid] = 0 if each.parent is None else depths.get(each.parent, 0) + 1
-        rows.append(
-            (
-                str(each.pid),
-                printable(each.user),
-                age_words(each.age),
-                each.maker or "-",
-                each.kind,
-                str(each.processes),
-                f"{size_words(each.memory)} {each.memory_source}",
-                " ".join(each.namespaces),
-                "  " * (depth - 1) + "└ " * (depth > 0) + command,
-            )
+        cells = (
+            str(each.pid),
+            each.user,
+            age_words(each.age),
+            each.maker or "-",
+            each.kind,
+            str(each.processes),
+            f"{size_words(each.memory)} {each.memory_source}",
+            " ".join(each.namespaces),
+            "  " * (depth - 1) + "└ " * (depth > 0) + command,
         )
+        rows.append(tuple(map(printable, cells)))
     return rows
 
 
@@ -148,7 +147,8 @@ def _show(terminal: Console, found: Survey, everything: bool) -> None:
         )
     for row in rows:
         table.add_row(*map(Text, row))  # Text: a command line is no markup
-    terminal.print(table, width=sum(widths), crop=False, no_wrap=True)
+    terminal.width = max(terminal.width, sum(widths))
+    terminal.print(table, crop=False)
 
 
 def _notes(found: Survey, everything: bool) -> list[str]:

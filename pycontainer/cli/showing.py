@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "age_words",
-    "command_words",
     "console",
     "count_words",
+    "joined",
     "plain_table",
     "size_words",
     "write",
@@ -49,19 +49,17 @@ def count_words(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def command_words(command: Iterable[str], comm: str = "") -> str:
-    """A command line as a shell takes it, with nothing in it that a terminal acts on."""
+def joined(command: Sequence[str]) -> str:
+    """A command line as a shell takes it; it is to be escaped before it is shown."""
     import shlex
 
-    from ..inspection.escape import printable
     from ..inspection.makers import HELPER
 
     if any(HELPER.decode() in word for word in command):
         return "(a Python function)"  # what the interpreter of pycontainer's helper was told
-    words = list(command)
-    if len(words) == 1 and words[0].startswith("["):  # a name, not a command line
-        return printable(words[0])
-    return printable(shlex.join(words))
+    if len(command) == 1 and command[0].startswith("["):  # a name, not a command line
+        return command[0]
+    return shlex.join(command)
 
 
 def plain_table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:

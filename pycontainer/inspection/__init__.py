@@ -15,12 +15,51 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .escape import printable
+    from .examine import inspect_container
     from .listing import ContainerSummary, Survey, list_containers, survey
+    from .report import (
+        Capabilities,
+        Cgroup,
+        CgroupPath,
+        IdRange,
+        Inspection,
+        Interface,
+        Listener,
+        MountEntry,
+        NamespaceEntry,
+        Network,
+        OpenFile,
+        ProcessEntry,
+        ResourceLimit,
+        Seccomp,
+    )
 
-__all__ = ["ContainerSummary", "Survey", "list_containers", "printable", "survey"]
+__all__ = [
+    "Capabilities",
+    "Cgroup",
+    "CgroupPath",
+    "ContainerSummary",
+    "IdRange",
+    "Inspection",
+    "Interface",
+    "Listener",
+    "MountEntry",
+    "NamespaceEntry",
+    "Network",
+    "OpenFile",
+    "ProcessEntry",
+    "ResourceLimit",
+    "Seccomp",
+    "Survey",
+    "inspect_container",
+    "list_containers",
+    "printable",
+    "survey",
+]
 
 _HOMES = {
     "escape": ("printable",),
+    "examine": ("inspect_container",),
     "listing": ("ContainerSummary", "Survey", "list_containers", "survey"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -29,15 +68,14 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 if not TYPE_CHECKING:  # to a type checker a name that is not above is a mistake
 
     def __getattr__(name: str) -> object:
-        home = _HOME.get(name)
-        if home is None:
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = getattr(import_module(f".{home}", __name__), name)
+        value = getattr(import_module(f".{_HOME.get(name, 'report')}", __name__), name)
         globals()[name] = value
         return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__})

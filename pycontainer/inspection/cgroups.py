@@ -56,9 +56,10 @@ def hierarchies() -> list[Hierarchy]:
 def parse_paths(text: str) -> dict[tuple[str, ...], str]:
     """Controllers → path, of /proc/PID/cgroup; ("",) is version 2."""
     found = {}
-    for line in text.splitlines():
-        _, names, path = line.split(":", 2)
-        found[tuple(names.split(","))] = path
+    for line in text.split("\n"):
+        _, names, path = line.split(":", 2) if line else ("", "", "")
+        if path:
+            found[tuple(names.split(","))] = path
     return found
 
 

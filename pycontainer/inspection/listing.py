@@ -7,11 +7,12 @@ import time
 
 from attrs import frozen
 
-from .grouping import Group, group
-from .makers import INITS, Evidence
+from .grouping import Group
+from .makers import INITS
 from .memory import MemoryReader
 from .owners import owner_of, user_name
-from .procfs import Namespaces, ProcessDirectory, Sample, check_proc, own_namespaces, samples
+from .procfs import ProcessDirectory, Sample
+from .snapshot import Snapshot
 
 __all__ = ["ContainerSummary", "Survey", "list_containers", "survey"]
 
@@ -94,77 +95,17 @@ def list_containers(*, everything: bool = False) -> list[ContainerSummary]:
 
 def survey(*, everything: bool = False) -> Survey:
     """The same, with how much was not to be seen."""
-    check_proc()
-    host, found, unreadable = look_around()
-    known = _Known()
-    groups = group(found, host, known.evidence)
-    members = _members(groups)
-    shown = [each for each in groups if everything or each.kind == "container"]
+    snapshot = Snapshot()
+    shown = [each for each in snapshot.groups if everything or each.kind == "container"]
     memory = MemoryReader()
-    now = time.clock_gettime(time.CLOCK_BOOTTIME)
     summaries = []
     for each in _nested(shown):
         try:
-            summaries.append(_summary(each, members[id(each)], known, memory, now, host))
+            summaries.append(summary(each, snapshot, memory))
         except (ProcessLookupError, FileNotFoundError):
             pass  # it has ended meanwhile
-    others = sum(each.kind not in ("container", "spare") for each in groups)
-    return Survey(tuple(summaries), unreadable, 0 if everything else others)
-
-
-def look_around() -> tuple[Namespaces, list[Sample], int]:
-    """The host's namespaces, the processes, and how many of them may not be looked at.
-
-    The host's are those of process 1 where it may be looked at, else the caller's.
-    """
-    found: list[Sample] = []
-    unreadable = 0
-    for sample in samples():
-        if isinstance(sample, int):
-            unreadable += 1
-            continue
-        found.append(sample)
-        unreadable += not sample.kernel and sample.state not in "ZX" and not sample.namespaces
-    init = next((sample.namespaces for sample in found if sample.pid == 1), None)
-    return init or own_namespaces(), found, unreadable
-
-
-class _Known:
-    """What has been read of processes beside their samples."""
-
-    def __init__(self) -> None:
-        self._evidence: dict[int, Evidence] = {}
-
-    def evidence(self, pid: int) -> Evidence:
-        found = self._evidence.get(pid)
-        if found is None:
-            found = self._evidence[pid] = _read_evidence(pid)
-        return found
-
-
-def _read_evidence(pid: int) -> Evidence:
-    try:
-        with ProcessDirectory(pid) as directory:
-            uid = int(directory.status()["Uid"].split()[1])
-            comm = directory.text("comm").rstrip("\n")
-            return Evidence(comm, directory.read("cmdline"), uid, directory.text("cgroup"))
-    except (OSError, KeyError):
-        return Evidence("", b"", -1, "")  # it has ended, or hides
-
-
-def _members(groups: list[Group]) -> dict[int, list[Sample]]:
-    """The processes of each group and of those in it, by the group's identity."""
-    members = {id(each): _inside(each) for each in groups}
-    for each in reversed(groups):
-        outer = each.around
-        if outer is not None and each.kind != "visitor":
-            members[id(outer)] = members[id(outer)] + members[id(each)]
-    return members
-
-
-def _inside(each: Group) -> list[Sample]:
-    """Without what only waits outside of its pid namespace, if anything is in it."""
-    return [m for m in each.members if m.namespaces == each.key] or each.members
+    others = sum(each.kind not in ("container", "spare") for each in snapshot.groups)
+    return Survey(tuple(summaries), len(snapshot.unreadable), 0 if everything else others)
 
 
 def _nested(shown: list[Group]) -> list[Group]:
@@ -186,19 +127,17 @@ def _nested(shown: list[Group]) -> list[Group]:
     return ordered
 
 
-def _summary(
-    each: Group,
-    members: list[Sample],
-    known: _Known,
-    memory: MemoryReader,
-    now: float,
-    host: Namespaces,
-) -> ContainerSummary:
-    first = each.first
+def summary(each: Group, snapshot: Snapshot, memory: MemoryReader) -> ContainerSummary:
+    """What is shown of one group.
+
+    Raises:
+        OSError: ESRCH: it has ended.
+    """
+    first, members = each.first, snapshot.members(each)
     program = _program(each)
     with ProcessDirectory(first.pid) as directory:
-        process_uid = known.evidence(first.pid).uid
-        uid = owner_of(directory, host) if each.key else None
+        process_uid = snapshot.evidence(first.pid).uid
+        uid = owner_of(directory, snapshot.host)
         if uid is None:
             uid = process_uid
     with ProcessDirectory(program.pid) as directory:
@@ -212,7 +151,7 @@ def _summary(
         user=user_name(uid),
         uid=uid,
         process_uid=process_uid,
-        age=max(0.0, now - first.started / os.sysconf("SC_CLK_TCK")),
+        age=age_of(first.started),
         namespaces=each.fresh,
         memory=used,
         memory_source=source,
@@ -223,6 +162,12 @@ def _summary(
         parent=None if outer is None else outer.first.pid,
         cgroup=cgroup,
     )
+
+
+def age_of(started: int) -> float:
+    """Seconds since a process was started, so many ticks after boot."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started / ticks)
 
 
 def _program(each: Group) -> Sample:

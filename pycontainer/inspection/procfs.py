@@ -120,7 +120,8 @@ class ProcessDirectory:
 
     def status(self) -> dict[str, str]:
         """The fields of proc_pid_status(5), by name.  Raises OSError."""
-        lines = (line.partition(":") for line in self.text("status").splitlines())
+        # Not splitlines(): a name may hold what str, but not the kernel, takes for a line's end.
+        lines = (line.partition(":") for line in self.text("status").split("\n"))
         return {name: value.strip() for name, _, value in lines}
 
     def sample(self, pid: int) -> Sample:
