@@ -14,12 +14,12 @@ import subprocess
 
 from ..errors import SetupError
 
-__all__ = ["map_ranges", "sizes_of_ranges"]
+__all__ = ["map_ranges", "sizes_of_ranges", "subordinate_ranges"]
 
 _STEP = "map a range of ids"
 
 
-def _ranges(path: str) -> list[tuple[int, int]]:
+def subordinate_ranges(path: str) -> list[tuple[int, int]]:
     """The (first, count) pairs of the calling user."""
     import pwd
 
@@ -53,7 +53,7 @@ def sizes_of_ranges() -> tuple[tuple[int, ...], tuple[int, ...]]:
         ("/etc/subuid", "--add-subuids", "newuidmap"),
         ("/etc/subgid", "--add-subgids", "newgidmap"),
     ):
-        ranges = _ranges(path)
+        ranges = subordinate_ranges(path)
         if not ranges:
             error = SetupError(errno.EPERM, "it has no line for this user", path, _STEP)
             error.add_note(f"give it one: sudo usermod {option} 100000-165535 $USER")
@@ -78,7 +78,7 @@ def map_ranges(pid: int) -> None:
     ):
         arguments = [program, str(pid), "0", str(own), "1"]
         inside = 1
-        for first, count in _ranges(path):
+        for first, count in subordinate_ranges(path):
             arguments += [str(inside), str(first), str(count)]
             inside += count
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)

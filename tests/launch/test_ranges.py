@@ -53,7 +53,7 @@ def test_maps_outside():
     with start_container([], host_uids=1001, guest_uid=42, guest_gid=0) as running:
         maps = Path(f"/proc/{running.pid}/uid_map").read_text().split("\n")
         found = [tuple(map(int, line.split())) for line in maps if line]
-    first, count = ranges._ranges("/etc/subuid")[0]
+    first, count = ranges.subordinate_ranges("/etc/subuid")[0]
     assert count >= 1001
     assert (42, os.geteuid(), 1) in found
     assert (1, first, 41) in found
@@ -90,7 +90,7 @@ def test_files_outside(tmp_path):
         Path("/here/theirs").touch()
 
     call_with_container([bind(tmp_path, "/here", writable=True)], fn, host_uids=10)
-    first, _ = ranges._ranges("/etc/subuid")[0]
+    first, _ = ranges.subordinate_ranges("/etc/subuid")[0]
     assert (tmp_path / "mine").stat().st_uid == os.geteuid()
     assert (tmp_path / "theirs").stat().st_uid == first + 4
 
@@ -144,12 +144,12 @@ def test_more_than_the_user_has():
 
 
 def test_no_line(monkeypatch, new_helper, tmp_path):
-    given = ranges._ranges
+    given = ranges.subordinate_ranges
 
     def none(path):
         return [] if path == "/etc/subgid" else given(path)
 
-    monkeypatch.setattr(ranges, "_ranges", none)
+    monkeypatch.setattr(ranges, "subordinate_ranges", none)
     with pytest.raises(SetupError, match="no line for this user") as caught:
         call_with_container([], os.getuid, host_uids=10)
     assert (caught.value.errno, caught.value.filename) == (errno.EPERM, "/etc/subgid")
@@ -157,7 +157,7 @@ def test_no_line(monkeypatch, new_helper, tmp_path):
 
 
 def test_no_file(monkeypatch, tmp_path):
-    assert ranges._ranges(str(tmp_path / "absent")) == []
+    assert ranges.subordinate_ranges(str(tmp_path / "absent")) == []
 
 
 def test_lines(tmp_path):
@@ -168,7 +168,7 @@ def test_lines(tmp_path):
     file.write_text(
         f"# comment\nnobody-else:1:2\n{name}:100000:65536\n\n{name}:x:1\n{name}\n{uid}:300000:10\n"
     )
-    assert ranges._ranges(str(file)) == [(100000, 65536), (300000, 10)]
+    assert ranges.subordinate_ranges(str(file)) == [(100000, 65536), (300000, 10)]
 
 
 def test_program_is_missing(monkeypatch, new_helper):
@@ -180,7 +180,7 @@ def test_program_is_missing(monkeypatch, new_helper):
 
 def test_program_refuses(monkeypatch, new_helper):
     """A range that /etc/subuid does not give: newuidmap's own words are in a note."""
-    monkeypatch.setattr(ranges, "_ranges", lambda path: [(1, 5)])
+    monkeypatch.setattr(ranges, "subordinate_ranges", lambda path: [(1, 5)])
     with pytest.raises(SetupError, match="refused") as caught:
         call_with_container([], os.getuid, host_uids=3)
     assert caught.value.errno == errno.EPERM

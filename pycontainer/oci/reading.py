@@ -1,0 +1,455 @@
+"""A config.json as a container and a command: ``from_spec``."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ..declare.capabilities import ALL, CAPABILITIES
+from ..declare.checks import refuse
+from ..declare.container import Container
+from ..declare.entries import Entry, Symlink
+from ..declare.limits import UNLIMITED, Limits
+from ..declare.mounts import Mount, Overlay, device
+from ..plan.compile import kept_defaults
+from ..plan.steps import Op
+from .annotations import KEYS, PLAIN, PREFIX, VERSION, entry_of
+from .fields import Fields
+from .mounts import COPY_UP, mount_of, of_default
+from .spec import NAMESPACES, NO_BOUND, PERIOD, mappings, quota_of
+
+__all__ = ["from_spec"]
+
+
+def from_spec(
+    spec: dict[str, Any], *, bundle: str | os.PathLike[str] = ".", terminal: bool = False
+) -> tuple[Container, list[str]]:
+    """The container that a config.json describes, and the command to run in it.
+
+    Pure: the host is not asked.  A config.json that ``to_spec`` made gives back its container.
+    Another's gives one without default files of our own: its mounts, and the devices and links
+    that every OCI runtime adds to /dev.
+
+    What is stricter here than there: a read-only bind is read-only with the mounts below it; all
+    mounts are locked; capabilities are inheritable where a runtime leaves that out; core dumps are
+    off.  Where there is no cgroup namespace a "cgroup" mount is an empty directory.
+
+    Arguments:
+        spec: what json.load() makes of a config.json.
+        bundle: the directory that relative paths in it are in.
+        terminal: the caller gives the program a terminal, so that "process.terminal" may be true.
+
+    Raises:
+        ValueError: its message lists everything that is wrong or not supported, a line each, with
+            its JSON path.
+    """
+    problems: list[str] = []
+    top = Fields(problems, "", spec)
+    version = top.take("ociVersion", str, "")
+    if not version.startswith("1."):
+        problems.append(f"ociVersion: {version!r} is not supported: 1.x is")
+    notes = _notes(problems, top.take("annotations", dict, {}))
+    ours = "version" in notes
+    fields: dict[str, Any] = {name: notes[name] for name in PLAIN if name in notes}
+    if not ours:
+        fields.update(default_files=False, child_is_pid1=True)
+    linux = top.section("linux")
+    process = top.section("process")
+    fields["namespaces"] = _namespaces(problems, linux)
+    args, bounds = _process(problems, process, terminal, notes, fields)
+    root = top.section("root")
+    path = root.take("path", str, "rootfs")
+    read_only = root.take("readonly", bool, False)
+    root.finish()
+    if "mnt" in fields["namespaces"]:
+        fields["writable_root"] = not read_only
+        if not ours or path != "rootfs":
+            fields["rootfs"] = os.path.join(os.fspath(bundle), path)
+    elif path != "/":
+        problems.append(f"root.path: {path!r}: without the 'mount' namespace it is '/'")
+    hostname = top.take("hostname", str, None)
+    if hostname is not None:
+        fields["hostname"] = hostname
+    given = top.take("mounts", list, [])
+    usual = len(notes.get("defaults", ()))
+    fields["mounts"] = _items(problems, given, usual, notes, fields, os.fspath(bundle))
+    _identity(problems, linux, notes, fields)
+    _limits(problems, linux, bounds, notes, fields)
+    _seccomp(problems, linux, notes, fields)
+    for name, key in (("masked_paths", "maskedPaths"), ("readonly_paths", "readonlyPaths")):
+        fields[name] = linux.texts(key)
+    if linux.take("rootfsPropagation", str, "private") not in ("private", "rprivate", ""):
+        problems.append("linux.rootfsPropagation: all is private here")
+    linux.finish()
+    top.finish()
+    container = None
+    if not problems:
+        try:
+            container = Container(**fields)
+        except ValueError as error:
+            problems += _lines(error)
+    if container is not None and usual:
+        container = _with_changed(problems, container, given[:usual], notes)
+    refuse("config.json", problems)
+    assert container is not None
+    return container, args
+
+
+def _lines(error: ValueError) -> list[str]:
+    """The single problems of an error of ``refuse()``."""
+    first, *rest = str(error).splitlines()
+    return [line.strip() for line in rest] or [first]
+
+
+def _notes(problems: list[str], annotations: dict[str, Any]) -> dict[str, Any]:
+    notes: dict[str, Any] = {}
+    for key, text in annotations.items():
+        where = f"annotations[{key!r}]"
+        if not isinstance(text, str):
+            problems.append(f"{where}: must be a str, not {text!r}")
+        elif key.startswith("run.oci."):
+            problems.append(f"{where}: not supported")  # crun's; others' say nothing to a runtime
+        elif key.startswith(PREFIX):
+            name = key.removeprefix(PREFIX)
+            try:
+                notes[name] = json.loads(text)
+            except ValueError as error:
+                problems.append(f"{where}: no JSON: {error}")
+            if name not in KEYS:
+                problems.append(f"{where}: not supported")
+    if notes.get("version", VERSION) != VERSION:
+        problems.append(f"annotations[{PREFIX + 'version'!r}]: {VERSION} is supported")
+    return notes
+
+
+def _namespaces(problems: list[str], linux: Fields) -> frozenset[str]:
+    names = {word: name for name, word in NAMESPACES.items()}
+    found = set()
+    for number, given in enumerate(linux.take("namespaces", list, [])):
+        one = Fields(problems, f"linux.namespaces[{number}]", given)
+        kind = one.take("type", str, "")
+        if kind not in names:
+            problems.append(f"{one.where}.type: {kind!r} is not supported")
+        elif names[kind] in found:
+            problems.append(f"{one.where}.type: {kind!r} is there twice")
+        else:
+            found.add(names[kind])
+        one.finish()
+    return frozenset(found)
+
+
+def _process(
+    problems: list[str],
+    process: Fields,
+    terminal: bool,
+    notes: dict[str, Any],
+    fields: dict[str, Any],
+) -> tuple[list[str], dict[str, int]]:
+    if process.take("terminal", bool, False) and not terminal:
+        problems.append("process.terminal: a terminal is the caller's to give (terminal=True)")
+    user = process.section("user")
+    fields["guest_uid"] = user.take("uid", int, 0)
+    fields["guest_gid"] = user.take("gid", int, 0)
+    if user.take("umask", int, 0o22) != 0o22:
+        problems.append("process.user.umask: 18 (0o22) is the only one supported")
+    if user.take("additionalGids", list, []):
+        problems.append("process.user.additionalGids: not supported")
+    user.finish()
+    args = process.texts("args")
+    if not args or not args[0]:
+        problems.append("process.args: the program is missing")
+    env: dict[str, str] = {}
+    for number, variable in enumerate(process.texts("env")):
+        name, equals, value = variable.partition("=")
+        if not equals or name in env:
+            what = f"{name!r} is there twice" if equals else f"{name!r} has no '='"
+            problems.append(f"process.env[{number}]: {what}")
+        env[name] = value
+    fields["env"] = env
+    fields["cwd"] = process.take("cwd", str, "/")
+    fields["no_new_privs"] = process.take("noNewPrivileges", bool, False)
+    _capabilities(problems, process.section("capabilities"), notes, fields)
+    bounds = _rlimits(problems, process)
+    process.finish()
+    return list(args), bounds
+
+
+def _capabilities(
+    problems: list[str], given: Fields, notes: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    sets = {
+        name: frozenset(given.texts(name))
+        for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
+    }
+    given.finish()
+    kept = sets["permitted"]
+    for name in ("effective", "bounding"):
+        if sets[name] != kept:
+            problems.append(f"{given.where}.{name}: must be the same as permitted")
+    if not sets["inheritable"] <= kept:
+        problems.append(f"{given.where}.inheritable: has more than permitted")
+    fields["capabilities"] = kept
+    if notes.get("all") and kept == CAPABILITIES.keys() and not sets["inheritable"]:
+        fields["capabilities"] = ALL
+        return
+    # The kernel lets only what is permitted and inheritable be ambient (capabilities(7)).
+    ambient = sets["ambient"] & sets["inheritable"]
+    if ambient not in (frozenset(), kept):
+        problems.append(f"{given.where}.ambient: must be the same as permitted, or empty")
+    if not ambient and kept:
+        fields["ambient_capabilities"] = False
+
+
+def _rlimits(problems: list[str], process: Fields) -> dict[str, int]:
+    bounds: dict[str, int] = {}
+    for number, given in enumerate(process.take("rlimits", list, [])):
+        one = Fields(problems, f"process.rlimits[{number}]", given)
+        kind, soft, hard = (
+            one.take("type", str, ""),
+            one.take("soft", int, 0),
+            one.take("hard", int, 0),
+        )
+        one.finish()
+        name = kind.removeprefix("RLIMIT_")
+        if name not in ("CORE", "CPU", "FSIZE", "STACK", "NPROC", "NOFILE"):
+            problems.append(f"{one.where}.type: {kind!r} is not supported")
+        elif name in bounds:
+            problems.append(f"{one.where}.type: {kind!r} is there twice")
+        elif name == "CORE":
+            if soft > 1:
+                problems.append(f"{one.where}: core dumps are off here")
+        elif soft != hard:
+            problems.append(f"{one.where}: soft and hard must be the same")
+        else:
+            bounds[name] = soft
+    return bounds
+
+
+def _items(
+    problems: list[str],
+    given: list[Any],
+    usual: int,
+    notes: dict[str, Any],
+    fields: dict[str, Any],
+    bundle: str,
+) -> list[Mount | Overlay | Entry]:
+    """The mounts and entries but for the first *usual* ones, which ours have by default."""
+    said = notes.get("mounts", {})
+    cgroup = "cgroup" in fields["namespaces"]
+    items: list[Mount | Overlay | Entry] = []
+    for number, one in enumerate(given[usual:], usual):
+        where = f"mounts[{number}]"
+        if not isinstance(one, dict):
+            problems.append(f"{where}: must be an object, not {one!r}")
+            continue
+        mount = _not_copied_up(one) if "version" in notes else one
+        more = said.get(mount.get("destination"), {})
+        item = mount_of(problems, where, mount, more, bundle, cgroup)
+        if item is not None:
+            items.append(item)
+    if "version" not in notes:
+        items += _of_runtimes(items, "mnt" in fields["namespaces"])
+        return items
+    for number, record in enumerate(notes.get("entries", ())):
+        try:
+            items.insert(record["at"], entry_of(record))
+        except (ValueError, TypeError, KeyError) as error:
+            problems.append(f"annotations[{PREFIX + 'entries'!r}][{number}]: {error}")
+    return items
+
+
+def _of_runtimes(items: list[Any], has_mounts: bool) -> list[Mount | Entry]:
+    """What runtimes add to /dev: devices and links (config-linux.md, "Default Devices")."""
+    places = {item.target: item for item in items}
+    below = places.get("/dev")
+    if not has_mounts or (isinstance(below, Mount) and below.type == "bind"):
+        return []
+    added: list[Mount | Entry] = []
+    from attrs import evolve
+
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        if f"/dev/{name}" not in places:
+            added.append(evolve(device(f"/dev/{name}"), optional=True))
+    if isinstance(below, Mount) and below.type == "tmpfs":
+        links = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
+        added += [Symlink(f"/dev/{name}", f"/proc/self/fd{to}") for name, to in links.items()]
+        if "/dev/pts" in places and "/dev/ptmx" not in places:
+            added.append(Symlink("/dev/ptmx", "pts/ptmx"))
+    return added
+
+
+def _not_copied_up(mount: dict[str, Any]) -> dict[str, Any]:
+    """*mount* without the word that ``write_bundle`` adds; what is copied is in the entries."""
+    options = mount.get("options")
+    if isinstance(options, list) and COPY_UP in options:
+        return {**mount, "options": [word for word in options if word != COPY_UP]}
+    return mount
+
+
+def _with_changed(
+    problems: list[str], container: Container, usual: list[Any], notes: dict[str, Any]
+) -> Container:
+    """*container* with those of its default mounts that somebody has changed as its own."""
+    expected = {
+        step.path: of_default(step) for step in kept_defaults(container) if step.op is Op.MOUNT
+    }
+    changed: list[Any] = []
+    for number, name in enumerate(notes["defaults"]):
+        mount = usual[number] if number < len(usual) else None
+        if not isinstance(mount, dict) or mount.get("destination") != name:
+            problems.append(f"mounts[{number}]: {PREFIX}defaults says that {name} is here")
+            return container
+        mount = _not_copied_up(mount)
+        if mount != expected.get(name):
+            item = mount_of(problems, f"mounts[{number}]", mount, {}, ".", False)
+            changed += [] if item is None else [item]
+    if not changed or problems:
+        return container
+    from attrs import evolve
+
+    try:
+        return evolve(container, mounts=(*changed, *container.mounts))
+    except ValueError as error:
+        problems += _lines(error)
+        return container
+
+
+def _identity(
+    problems: list[str], linux: Fields, notes: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    maps = []
+    for key in ("uidMappings", "gidMappings"):
+        extents = []
+        for number, given in enumerate(linux.take(key, list, [])):
+            one = Fields(problems, f"linux.{key}[{number}]", given)
+            extents.append(tuple(one.take(name, int, 0) for name in _EXTENT))
+            one.finish()
+        maps.append(extents)
+    ids = notes.get("ids")
+    if isinstance(ids, dict):
+        for name in ("host_uids", "host_uid_start", "host_gid_start"):
+            fields[name] = ids.get(name, 1 if name == "host_uids" else None)
+        if fields["host_uid_start"] is None:
+            return
+        # The group's may be the launcher's choice even so.
+        try:
+            wanted = mappings(Container(**{n: fields[n] for n in _IDENTITY if n in fields}))
+        except ValueError as error:
+            problems += _lines(error)
+            return
+        for key, extents, expected in zip(("uid", "gid"), maps, wanted, strict=True):
+            if "user" in fields["namespaces"] and tuple(extents) != expected:
+                problems.append(
+                    f"linux.{key}Mappings: the annotation {PREFIX}ids says {list(expected)}"
+                )
+        return
+    if "user" not in fields["namespaces"]:
+        if any(maps):
+            problems.append("linux.uidMappings: there is no 'user' namespace")
+        return
+    for key, guest, extents in zip(("uid", "gid"), ("guest_uid", "guest_gid"), maps, strict=True):
+        if len(extents) != 1:
+            problems.append(f"linux.{key}Mappings: there must be one, not {len(extents)}")
+            return
+        inside, outside, count = extents[0]
+        fields[f"host_{key}_start"] = outside
+        if inside != (fields[guest] if count == 1 else 0):
+            what = f"the user's own {fields[guest]}" if count == 1 else "0"
+            problems.append(f"linux.{key}Mappings[0].containerID: must be {what}, not {inside}")
+    fields["host_uids"] = maps[0][0][2]
+    if maps[1][0][2] != fields["host_uids"]:
+        problems.append("linux.gidMappings[0].size: must be that of linux.uidMappings[0]")
+
+
+_EXTENT = ("containerID", "hostID", "size")
+_IDENTITY = (
+    "namespaces",
+    "guest_uid",
+    "guest_gid",
+    "host_uids",
+    "host_uid_start",
+    "host_gid_start",
+)
+
+
+def _limits(
+    problems: list[str],
+    linux: Fields,
+    bounds: dict[str, int],
+    notes: dict[str, Any],
+    fields: dict[str, Any],
+) -> None:
+    found: dict[str, Any] = {}
+    for name, key in (("open_files", "NOFILE"), ("file_size", "FSIZE"), ("processes", "NPROC")):
+        if key in bounds:
+            found[name] = bounds[key]
+    if "STACK" in bounds:
+        found["stack"] = UNLIMITED if bounds["STACK"] == NO_BOUND else bounds["STACK"]
+    resources = linux.section("resources")
+    _resources(problems, resources, found)
+    more = notes.get("limits")
+    if isinstance(more, dict):
+        for name in more.keys() - {*_ANNOTATED}:
+            problems.append(f"annotations[{PREFIX + 'limits'!r}]: {name!r} is not supported")
+        time, cpus = more.get("cpu_time"), more.get("cpus")
+        if isinstance(time, (int, float)) and bounds.pop("CPU", None) != int(time) + 1:
+            problems.append(f"process.rlimits: RLIMIT_CPU is not that of cpu_time {time:g}")
+        quota = found.pop("cpus", None)
+        if isinstance(cpus, (int, float)) and quota != quota_of(float(cpus)) / PERIOD:
+            problems.append(f"linux.resources.cpu.quota: is not that of cpus {cpus:g}")
+        elif cpus is None and quota is not None:
+            found["cpus"] = quota
+        found.update({name: more[name] for name in _ANNOTATED if name in more})
+    if "CPU" in bounds:
+        problems.append("process.rlimits: RLIMIT_CPU, of each process, is not supported")
+    if not found and more is None:
+        return
+    try:
+        fields["limits"] = Limits(**found)
+    except (ValueError, TypeError) as error:
+        problems += _lines(ValueError(error))
+
+
+_ANNOTATED = ("cpu_time", "wall_time", "cpus", "output", "cpu_affinity", "strict")
+
+
+def _resources(problems: list[str], resources: Fields, found: dict[str, Any]) -> None:
+    memory = resources.section("memory")
+    limit = memory.take("limit", int, -1)
+    swap = memory.take("swap", int, limit)
+    if limit != -1:
+        found["memory"] = limit
+        if swap != limit:
+            problems.append("linux.resources.memory.swap: must be that of limit: swap is none")
+    elif swap != -1:
+        problems.append("linux.resources.memory.swap: not supported without limit")
+    memory.finish()
+    cpu = resources.section("cpu")
+    quota, period = cpu.take("quota", int, -1), cpu.take("period", int, PERIOD)
+    if quota > 0 and period > 0:
+        found["cpus"] = quota / period
+    cpu.finish()
+    pids = resources.section("pids")
+    count = pids.take("limit", int, 0)
+    if count > 0 and found.setdefault("processes", count) != count:
+        problems.append("linux.resources.pids.limit: is not that of RLIMIT_NPROC")
+    pids.finish()
+    for number, given in enumerate(resources.take("devices", list, [])):
+        if given != {"allow": False, "access": "rwm"}:
+            problems.append(f"linux.resources.devices[{number}]: not supported")
+    resources.finish()
+
+
+def _seccomp(
+    problems: list[str], linux: Fields, notes: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    given = linux.take("seccomp", dict, None)
+    note = notes.get("seccomp")
+    if given is None:
+        if note is not None:
+            problems.append(f"linux.seccomp: is not there, but {PREFIX}seccomp is")
+        return
+    from .filters import filter_of
+
+    fields["seccomp"] = filter_of(problems, "linux.seccomp", given, note)

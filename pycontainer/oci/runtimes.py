@@ -1,0 +1,308 @@
+"""runc and crun, and what they leave to whoever calls them: limits, cancelling, cleaning up."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import SetupError
+from ..launch.following import GLANCE, Event
+from ..launch.results import Completed, ExitStatus, Usage, Verdict
+from .annotations import PREFIX
+from .state import State, opened, sweep
+
+__all__ = ["run_by"]
+
+Take = Callable[[bytes], object]
+
+_PATIENCE = 3.0
+"""Seconds for a runtime to end after its container has been deleted."""
+
+
+def run_by(
+    runtime: str,
+    spec: dict[str, Any],
+    bundle: str,
+    take: Take | None,
+    cancel: Event | None,
+) -> Completed[None]:
+    """Run *bundle* by the program *runtime*; see ``run_bundle``."""
+    program = shutil.which(runtime)
+    if program is None:
+        error = FileNotFoundError(errno.ENOENT, f"{runtime} is not installed", runtime)
+        error.add_note(f"Debian, Ubuntu: apt-get install {runtime}")
+        raise error
+    delete = [program, "--root"]
+    sweep(delete)
+    with opened(delete) as state:
+        return _Run(program, state, spec, bundle, take, cancel).run()
+
+
+class _Run:
+    """One run of a runtime."""
+
+    def __init__(
+        self,
+        program: str,
+        state: State,
+        spec: dict[str, Any],
+        bundle: str,
+        take: Take | None,
+        cancel: Event | None,
+    ) -> None:
+        self._program = program
+        self._state = state
+        self._bundle = bundle
+        self._cancel = cancel
+        self._args = (spec.get("process") or {}).get("args")
+        limits = json.loads((spec.get("annotations") or {}).get(f"{PREFIX}limits", "{}"))
+        self._wall_time: float | None = limits.get("wall_time")
+        self._cpu_time: float | None = limits.get("cpu_time")
+        self._most: int | None = limits.get("output")
+        self._processors: list[int] | None = limits.get("cpu_affinity")
+        self._take = take
+        if take is None and self._most is not None:
+            self._take = _to_stdout
+        self._amount = 0
+        self._verdict: Verdict | None = None
+
+    def run(self) -> Completed[None]:
+        log = os.path.join(self._state.path, "log")
+        command = [
+            self._program,
+            "--root",
+            self._state.root,
+            "--log",
+            log,
+            "--log-format",
+            "json",
+            "run",
+            "--bundle",
+            self._bundle,
+            self._state.name,
+        ]
+        began = time.monotonic()
+        process = self._start(command)
+        try:
+            self._follow(process, began)
+        except BaseException:
+            self._kill(process)
+            raise
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+            if self._state.exists:
+                self._delete()
+        status, usage = process.status, process.usage
+        return self._completed(status, usage, time.monotonic() - began, log)
+
+    def _start(self, command: list[str]) -> _Process:
+        known = os.sched_getaffinity(0)
+        if self._processors is not None:
+            os.sched_setaffinity(0, self._processors)  # this thread's, and what it starts
+        try:
+            return _Process(command, self._take is not None)
+        finally:
+            if self._processors is not None:
+                os.sched_setaffinity(0, known)
+
+    def _follow(self, process: _Process, began: float) -> None:
+        poll = select.poll()
+        poll.register(process.pidfd, select.POLLIN)
+        pipe = -1
+        if process.stdout is not None:
+            pipe = process.stdout.fileno()
+            os.set_blocking(pipe, False)
+            poll.register(pipe, select.POLLIN)
+        while True:
+            ended = False
+            for fd, _ in poll.poll(self._wait(began)):
+                if fd == pipe:
+                    if not self._read(pipe):
+                        poll.unregister(pipe)
+                        pipe = -1
+                else:
+                    ended = True
+            if ended:
+                break
+            self._look(began, process)
+            if self._verdict is not None:
+                self._kill(process)
+                break
+        # A pipe's worth at most: who holds it may outlive the container.
+        for _ in range(16):
+            if pipe < 0 or not self._read(pipe):
+                break
+        process.reap()
+
+    def _wait(self, began: float) -> float | None:
+        """How long poll(2) may sleep, in milliseconds."""
+        if self._cancel is not None or self._cpu_time is not None:
+            return GLANCE * 1000
+        if self._wall_time is not None:
+            return max(0.0, began + self._wall_time - time.monotonic()) * 1000 + 1
+        return None
+
+    def _look(self, began: float, process: _Process) -> None:
+        """See whether it has to end."""
+        if self._verdict is not None:
+            return
+        if self._cancel is not None and self._cancel.is_set():
+            self._verdict = Verdict.CANCELLED
+        elif self._wall_time is not None and time.monotonic() - began >= self._wall_time:
+            self._verdict = Verdict.WALL_TIME
+        elif self._cpu_time is not None and _used(process.pid) >= self._cpu_time:
+            self._verdict = Verdict.CPU_TIME
+
+    def _read(self, pipe: int) -> bool:
+        """Hand on what is in the pipe; False at its end, or when there is nothing."""
+        try:
+            data = os.read(pipe, 1 << 16)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        left = len(data) if self._most is None else self._most - self._amount
+        self._amount += min(len(data), left)
+        if left > 0 and self._take is not None:
+            self._take(data[:left])
+        if len(data) > left:
+            self._verdict = self._verdict or Verdict.OUTPUT
+        return True
+
+    def _delete(self) -> None:
+        subprocess.run(
+            [self._program, "--root", self._state.root, "delete", "--force", self._state.name],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+
+    def _kill(self, process: _Process) -> None:
+        """End the container, which may be in the making, and the runtime."""
+        deadline = time.monotonic() + _PATIENCE
+        while not process.wait(0.0):
+            if self._state.exists:
+                self._delete()
+            if process.wait(GLANCE):
+                break
+            if time.monotonic() > deadline:
+                process.kill()
+        process.reap()
+        if self._state.exists:
+            self._delete()
+
+    def _completed(self, status: int, usage: Usage, wall: float, log: str) -> Completed[None]:
+        ended = ExitStatus.of_wait_status(status)
+        if self._verdict is not None:
+            ended = ExitStatus(signal=int(signal.SIGKILL))
+            return Completed(self._args, ended, self._verdict, usage)
+        if ended.exit_code:
+            _raise_failure(log, os.path.basename(self._program))
+        return Completed(self._args, ended, Verdict.EXIT if ended.returncode else Verdict.OK, usage)
+
+
+class _Process:
+    """The runtime's process, reaped with its usage."""
+
+    def __init__(self, command: list[str], piped: bool) -> None:
+        self._began = time.monotonic()
+        self._popen = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if piped else None,
+            stdout=subprocess.PIPE if piped else None,
+            stderr=subprocess.STDOUT if piped else None,
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            bufsize=0,
+        )
+        self.pid = self._popen.pid
+        self.stdout = self._popen.stdout
+        self.pidfd = os.pidfd_open(self.pid)
+        self.status = 0
+        self.usage = Usage(0.0, 0.0, 0.0, 0)
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it has ended, after at most *timeout* seconds."""
+        if self.pidfd < 0:
+            return True
+        return bool(select.select([self.pidfd], [], [], timeout)[0])
+
+    def kill(self) -> None:
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def reap(self) -> None:
+        if self.pidfd < 0:
+            return
+        _, self.status, used = os.wait4(self.pid, 0)
+        self._popen.returncode = self.status  # it is not to wait itself
+        wall = time.monotonic() - self._began
+        self.usage = Usage(used.ru_utime, used.ru_stime, wall, used.ru_maxrss * 1024)
+        os.close(self.pidfd)
+        self.pidfd = -1
+
+
+def _used(pid: int) -> float:
+    """Processor time of all below a process, in seconds."""
+    ticks = 0
+    left = _children(pid)
+    while left:
+        one = left.pop()
+        left += _children(one)
+        try:
+            with open(f"/proc/{one}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        # utime, stime, cutime, cstime (proc_pid_stat(5))
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                found += map(int, file.read().split())
+    except OSError:
+        pass
+    return found
+
+
+def _raise_failure(log: str, runtime: str) -> None:
+    """Raise why there was no program to run, if the runtime says so."""
+    try:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            lines = [json.loads(line) for line in file if line.startswith("{")]
+    except (OSError, ValueError):
+        return
+    said = [line.get("msg", "") for line in lines if line.get("level") in ("error", "fatal")]
+    if not said:
+        return
+    words = said[-1]
+    number, step = errno.EINVAL, f"{runtime} run"
+    for text, code in (("permission denied", errno.EACCES), ("not permitted", errno.EPERM)):
+        if text in words:
+            number = code
+    if "executable file not found" in words or "no such file or directory" in words:
+        number = errno.ENOENT
+    if "exec" in words and number in (errno.ENOENT, errno.EACCES):
+        step = "execute the program"
+    error = SetupError(number, words, None, step)
+    for line in said[:-1]:
+        error.add_note(line)
+    raise error
+
+
+def _to_stdout(data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(1, left) :]
