@@ -82,8 +82,7 @@ class Cache:
             self._distrust(place)
             return place
         try:
-            os.makedirs(shelf, mode=0o700, exist_ok=True)
-            self._distrust(shelf)
+            self._make_shelf(shelf)
             with _locked(place + LOCK, what, progress):
                 if not os.path.lexists(place):  # it may have come while this one waited
                     sweep(shelf, place)
@@ -92,6 +91,15 @@ class Cache:
             raise self._in_words(error, what) from error
         self._distrust(place)
         return place
+
+    def _make_shelf(self, shelf: str) -> None:
+        os.makedirs(os.path.dirname(self.directory), mode=0o700, exist_ok=True)
+        for directory in (self.directory, shelf):
+            try:
+                os.mkdir(directory, 0o700)
+            except FileExistsError:
+                pass  # whether it is a directory shows at once
+        self._distrust(shelf)
 
     def _build(self, place: str, make: Callable[[str], None]) -> None:
         building = f"{place}.{os.urandom(4).hex()}{BUILDING}"
@@ -112,9 +120,12 @@ class Cache:
         """
         euid = os.geteuid()
         real = os.path.realpath(place)
+        own = os.path.realpath(self.directory)
+        if not _within(real, own):
+            raise SoftwareError(f"cache: {place} is a link out of the cache; remove it")
         while True:
             status = os.lstat(real)
-            inside = _within(real, os.path.realpath(self.directory))
+            inside = _within(real, own)
             owners = (euid,) if inside else (euid, 0, OVERFLOW_ID)
             if status.st_uid not in owners:
                 raise SoftwareError(
