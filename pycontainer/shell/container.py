@@ -185,7 +185,10 @@ def _current_directory(cwd: StrPath, who: Person) -> str:
         ValueError: it cannot, and why.
         OSError: it is not there.
     """
-    directory = os.path.realpath(cwd)
+    try:
+        directory = os.path.realpath(cwd)
+    except FileNotFoundError:  # of getcwd(3)
+        raise FileNotFoundError("the current directory is gone: it has been removed") from None
     if not os.path.isdir(directory):
         os.stat(directory)  # says why
         raise NotADirectoryError(f"{directory} is no directory")
@@ -196,7 +199,7 @@ def _current_directory(cwd: StrPath, who: Person) -> str:
     if _is_below(home, directory) and directory != "/":
         raise _unshared(f"{where} holds your home: all that is yours would be writable inside")
     for place in _OWN_PLACES:
-        if _is_below(place, directory) and os.path.lexists(place):
+        if _is_below(place, directory):
             raise _unshared(f"{where} holds {place}, of which the shell has its own")
     for place in _KERNEL_PLACES:
         if _is_below(directory, place):

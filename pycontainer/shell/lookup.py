@@ -132,7 +132,8 @@ class Lookup:
         if isinstance(item, Mount):
             if item.type != "bind" or item.source is None:
                 return None, []
-            return None, [item.source] if os.path.exists(item.source) else []
+            source = os.path.realpath(item.source)  # a bind follows links, and does so outside
+            return None, [source] if os.path.lexists(source) else []
         if isinstance(item, Overlay):
             return None, [*([item.upper] if item.upper else ()), *item.lower]
         if isinstance(item, File):
