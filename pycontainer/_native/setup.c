@@ -67,7 +67,7 @@ static int run_step(const struct pc_request *request, const struct pc_step *step
         return map_ids(request, text);
     case PC_OP_BECOME:
         return pc_become((uint32_t)step->number[0], (uint32_t)step->number[1],
-                         pc_ordered()->namespaces & PC_NS_USER);
+                         (pc_ordered()->namespaces & PC_NS_USER) || step->number[2]);
     case PC_OP_NEW_KEYRING:
         return pc_new_keyring();
     case PC_OP_MAKE_PRIVATE:

@@ -142,6 +142,10 @@ class Container:
             (PR_SET_NO_NEW_PRIVS of prctl(2)).
         seccomp: which system calls are allowed; None filters none.
         limits: what it may use; None is as much as the caller.
+        set_id_files: let host root's container make set-id programs, and give files capabilities,
+            in what it may write of the host; otherwise that is refused (an ordinary user's can make
+            its own files set-id in any case).  For places that only root can get at: elsewhere such
+            a program is every user's.
         readonly_paths: places in the container that are made read-only, with the mounts below
             them, when everything is mounted and a ``populate_filesystem`` hook has run; those that
             do not exist are passed over.
@@ -176,6 +180,7 @@ class Container:
     no_new_privs: bool = field(default=True, kw_only=True)
     seccomp: SeccompFilter | None = field(default=None, kw_only=True)
     limits: Limits | None = field(default=None, kw_only=True)
+    set_id_files: bool = field(default=False, kw_only=True)
     readonly_paths: tuple[str, ...] = field(default=(), converter=places_of, kw_only=True)
     masked_paths: tuple[str, ...] = field(default=(), converter=places_of, kw_only=True)
 
@@ -186,7 +191,13 @@ class Container:
         _check_names(problems, self)
         _check_identity(problems, self)
         _check_environment(problems, self.env)
-        for name in ("lock_mounts", "loopback_network", "no_new_privs", "ambient_capabilities"):
+        for name in (
+            "lock_mounts",
+            "loopback_network",
+            "no_new_privs",
+            "ambient_capabilities",
+            "set_id_files",
+        ):
             check_flag(problems, name, getattr(self, name))
         if self.child_is_pid1 is not None:
             check_flag(problems, "child_is_pid1", self.child_is_pid1)
@@ -226,6 +237,7 @@ class ContainerChanges(TypedDict, total=False):
     no_new_privs: bool
     seccomp: SeccompFilter | None
     limits: Limits | None
+    set_id_files: bool
     readonly_paths: Iterable[StrPath]
     masked_paths: Iterable[StrPath]
 

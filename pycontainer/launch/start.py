@@ -94,7 +94,9 @@ def start(
     identity = identity_of(container, host_root, None if server is None else server.sizes)
     streams = stdio()
     hooked = options.populate_filesystem is not None
-    plan = guarded(compile(container), identity, container.guest_uid, streams, hooked)
+    plan = compile(container)
+    if not container.set_id_files:
+        plan = guarded(plan, identity, container.guest_uid, streams, hooked)
     flags = 0
     if streams.is_terminal:
         flags |= lib.PC_REQUEST_TERMINAL

@@ -142,8 +142,11 @@ def compile(container: Container) -> Plan:  # noqa: A001 - re.compile has set th
         if "user" in names and refuses(container.seccomp, "unshare"):
             steps.append(Step(Op.NO_USER_NAMESPACES))
     if "user" not in names:
-        # Root's own ids: to give them up gives up the capabilities that the steps before need.
-        steps.append(Step(Op.BECOME, numbers=(container.guest_uid, container.guest_gid)))
+        # Root's own ids: to give them up gives up the capabilities that the steps before need, and
+        # where sets of capabilities are to be cut, that takes them.
+        ids = (container.guest_uid, container.guest_gid)
+        cut = container.capabilities != ALL
+        steps.append(Step(Op.BECOME, numbers=(*ids, 1) if cut else ids))
     steps.append(Step(Op.CHANGE_DIRECTORY, container.cwd))
     limited = []
     if container.capabilities != ALL:

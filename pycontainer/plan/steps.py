@@ -187,8 +187,9 @@ def _map_ids(step: Step) -> str:
 
 
 def _become(step: Step) -> str:
-    uid, gid = step.numbers
-    return f"become uid {uid} and gid {gid}, with no other groups"
+    uid, gid, *kept = step.numbers
+    words = ", and keep the capabilities" if any(kept) else ""
+    return f"become uid {uid} and gid {gid}, with no other groups{words}"
 
 
 def _root_tmpfs(step: Step) -> str:

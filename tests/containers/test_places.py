@@ -273,3 +273,29 @@ def test_ambient_capabilities(uid, ambient, wanted):
     )
     lines = dict(line.split(":\t") for line in done.stdout.splitlines())
     assert tuple(int(lines[name], 16) for name in SETS) == wanted
+
+
+@pytest.mark.is_root
+@pytest.mark.parametrize(
+    ("kept", "ambient", "wanted"),
+    [
+        (["chown", "kill"], True, (KEPT, KEPT, KEPT, KEPT, KEPT)),
+        (["chown", "kill"], False, (KEPT, 0, 0, KEPT, 0)),
+        ([], True, (0, 0, 0, 0, 0)),
+    ],
+)
+def test_capabilities_without_user_namespace(kept, ambient, wanted):
+    """Another uid than 0: what is not ambient is lost when a program is executed."""
+    done = run_command(
+        [host_system()],
+        ["grep", "^Cap", "/proc/self/status"],
+        namespaces=NAMESPACES - {"user"},
+        capabilities=kept,
+        ambient_capabilities=ambient,
+        guest_uid=1000,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    lines = dict(line.split(":\t") for line in done.stdout.splitlines())
+    assert tuple(int(lines[name], 16) for name in SETS) == wanted

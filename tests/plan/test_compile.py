@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -452,3 +453,17 @@ def test_same_words_in_both_layers():
     }
     assert tmpfs_defaults == arrangement._DEFAULT_TMPFS
     assert mounts.TMPFS_SIZE == defaults.TMPFS_SIZE
+
+
+def test_compile_without_user_namespace_keeps_capabilities_until_they_are_cut():
+    names = NAMESPACES - {"user"}
+    options: dict[str, Any] = {"namespaces": names, "guest_uid": 7}
+    assert Step(Op.BECOME, numbers=(7, 0)) in compile(Container(**options)).steps
+    kept = compile(Container(capabilities=["chown"], **options))
+    become = Step(Op.BECOME, numbers=(7, 0, 1))
+    assert become in kept.steps
+    assert (
+        become.describe()
+        == "become uid 7 and gid 0, with no other groups, and keep the capabilities"
+    )
+    assert kept.steps.index(become) < ops(kept).index(Op.LIMIT_CAPABILITIES)

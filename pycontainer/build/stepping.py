@@ -1,0 +1,180 @@
+"""Running a step: ``run_step``."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ..declare.checks import StrPath
+from ..errors import SetupError
+from ..launch.results import Completed
+from .places import Places
+from .runs import Run, runs_directory, start_run
+from .step import Step
+from .step_spec import HOSTS, HOSTS_TEXT, Extent, secret_name, step_spec
+
+if TYPE_CHECKING:
+    from ..launch.following import Event
+    from ..oci.running import Log
+
+__all__ = ["Runtime", "run_step"]
+
+Runtime: TypeAlias = Literal["native", "runc", "crun"]
+
+_RESOLV_CONF = "/etc/resolv.conf"
+
+
+def run_step(
+    rootfs: StrPath,
+    step: Step,
+    *,
+    runtime: Runtime = "native",
+    log: Log | None = None,
+    cancel: Event | None = None,
+    state: StrPath | None = None,
+) -> Completed[None]:
+    """Run *step* in the directory *rootfs*, which it may change, and return how it ended.
+
+    Root's steps have the host's ids, as root's own files in *rootfs* have them.  An ordinary
+    user's step has ids of a user namespace: natively one, the caller's own, which the step knows as
+    its *user*; with a runtime, for another *user* than (0, 0), the caller's subordinate ids as well
+    (/etc/subuid).
+
+    What root's step leaves in *rootfs* can be a set-id program.  Natively that, and giving files
+    capabilities, is refused unless every place that the step may write is out of the reach of other
+    users: below a directory of root's with mode 700.
+
+    Arguments:
+        runtime: "native" is pycontainer itself; the others are programs that must be installed.
+        log: gets stdout and stderr as they come: a path (written anew), a binary file, or what
+            takes bytes.  None: they are the caller's, and so is stdin.
+        cancel: a ``threading.Event``; when it is set, before or at any moment later, the step is
+            killed, and the verdict is CANCELLED.
+        state: a directory, of mode 700, for what belongs to running steps: the secrets among it.
+            It is made if it is not there; None is one in memory (``runs_directory``).  What is in
+            it of steps whose caller has died is removed first.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+        SetupError: the container could not be made, or the program is not in it; ids are asked for
+            that the caller does not have.
+        FileNotFoundError: the runtime is not installed.
+    """
+    if not isinstance(step, Step):
+        raise TypeError(f"step must be a Step, not {type(step).__name__}")
+    rootfs = os.path.abspath(rootfs)
+    uid_map, gid_map = _maps(step, runtime)
+    with start_run(_state(state), _clear) as run:
+        _write_files(run, step)
+        spec = step_spec(
+            rootfs,
+            step,
+            files=run.path,
+            resolv_conf=_RESOLV_CONF if os.path.exists(_RESOLV_CONF) else None,
+            uid_map=uid_map,
+            gid_map=gid_map,
+            set_id_files=os.geteuid() == 0 and _all_out_of_reach(rootfs, step),
+        )
+        _write(f"{run.path}/config.json", json.dumps(spec).encode(), 0o600)
+        with Places(rootfs, _places(spec["mounts"])):
+            from ..oci.running import run_bundle
+
+            return run_bundle(run.path, runtime=runtime, log=log, cancel=cancel)
+
+
+def _state(state: StrPath | None) -> str:
+    return runs_directory() if state is None else os.path.abspath(state)
+
+
+def _clear(path: str) -> None:
+    """Nothing: what a runtime has left it clears up itself, and native containers do not outlive
+    their caller."""
+
+
+def _maps(step: Step, runtime: Runtime) -> tuple[list[Extent], list[Extent]]:
+    """The maps of ids for an ordinary user's step; none for root's."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        return [], []
+    if runtime == "native" or step.user == (0, 0):
+        return [(step.user[0], uid, 1)], [(step.user[1], gid, 1)]
+    # Both runtimes become id 0 of the user namespace before the step's own.
+    from ..launch.ranges import subordinate_ranges
+
+    maps = []
+    for wanted, own, path in (
+        (step.user[0], uid, "/etc/subuid"),
+        (step.user[1], gid, "/etc/subgid"),
+    ):
+        extents: list[Extent] = [(0, own, 1)]
+        inside = 1
+        for first, count in subordinate_ranges(path):
+            extents.append((inside, first, count))
+            inside += count
+        if wanted >= inside:
+            error = SetupError(
+                errno.EPERM, f"{wanted} is beyond this user's {inside} ids", path, "map ids"
+            )
+            error.add_note('runtime="native" gives a step one id, whichever it is')
+            raise error
+        maps.append(extents)
+    return maps[0], maps[1]
+
+
+def _write_files(run: Run, step: Step) -> None:
+    """What the step sees of our own: /etc/hosts, and its secrets."""
+    _write(f"{run.path}/{HOSTS}", HOSTS_TEXT, 0o644)
+    if not step.secrets:
+        return
+    os.mkdir(f"{run.path}/secrets", 0o700)
+    for number, value in enumerate(step.secrets.values()):
+        path = f"{run.path}/{secret_name(number)}"
+        if os.geteuid() == 0:
+            _write(path, value, 0o400)
+            os.chown(path, *step.user)
+        else:
+            # The caller's own: the step's user is that, or in a range of ids another one.
+            _write(path, value, 0o444)
+
+
+def _write(path: str, content: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(fd, "wb") as file:
+        os.fchmod(fd, mode)  # whatever the umask is
+        file.write(content)
+
+
+def _places(mounts: list[dict[str, object]]) -> Iterator[tuple[str, bool]]:
+    """Where *mounts* go in the root file system, and whether that is a directory."""
+    above: list[str] = []
+    for mount in mounts:
+        place, source = str(mount["destination"]), str(mount["source"])
+        if not any(place.startswith(f"{one}/") for one in above):
+            is_bind = mount["type"] == "bind"
+            yield place, not is_bind or os.path.isdir(source)
+        above.append(place)
+
+
+def _all_out_of_reach(rootfs: str, step: Step) -> bool:
+    """Whether only root can get at what root's *step* may write."""
+    places = [rootfs, *(mount.source for mount in step.mounts if mount.writable and mount.source)]
+    return all(map(_is_out_of_reach, places))
+
+
+def _is_out_of_reach(path: str) -> bool:
+    path = os.path.realpath(path)
+    while True:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return False
+        # Group bits are an access control list's mask too (acl(5)): none of them, nobody in it.
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and not status.st_mode & 0o077:
+            return True
+        if path == "/":
+            return False
+        path = os.path.dirname(path)
