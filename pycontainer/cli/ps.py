@@ -111,7 +111,7 @@ def _rows(found: Survey) -> list[tuple[str, ...]]:
             each.kind,
             str(each.processes),
             f"{size_words(each.memory)} {each.memory_source}",
-            " ".join(each.namespaces),
+            " ".join(each.namespaces) + ("" if each.complete else " …"),
             "  " * (depth - 1) + "└ " * (depth > 0) + command,
         )
         rows.append(tuple(map(printable, cells)))
@@ -159,10 +159,13 @@ def _notes(found: Survey, everything: bool) -> list[str]:
     notes = []
     if found.unreadable:
         words = count_words(found.unreadable, "process", "processes")
-        whose = "of other users " if os.geteuid() else ""
-        notes.append(
-            f"{words} {whose}may not be looked at" + ("; root sees all" if os.geteuid() else "")
-        )
+        if os.geteuid():
+            words += " of other users may not be looked at; root sees all"
+        else:
+            words += " may not be looked at, not by this root either"
+        if not all(each.complete for each in found.containers):
+            words += " (…: only a part is known)"
+        notes.append(words)
     if found.others and not everything:
         words = count_words(found.others, "group", "groups")
         notes.append(f"{words} of processes with fewer namespaces of their own: --all")

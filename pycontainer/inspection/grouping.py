@@ -27,7 +27,7 @@ class Group:
     """Processes in the same namespaces.
 
     Attributes:
-        key: the namespaces; None where the caller may not look at any of the processes.
+        key: the namespaces.
         members: by start.
         first: the one that all of it goes back to, where it still lives.
         around: the group that the first one came from, or None for the host.
@@ -41,7 +41,7 @@ class Group:
 
     __slots__ = ("around", "cgroup", "first", "fresh", "key", "kind", "maker", "members")
 
-    def __init__(self, key: Namespaces | None, members: list[Sample]) -> None:
+    def __init__(self, key: Namespaces, members: list[Sample]) -> None:
         self.key = key
         self.members = sorted(members, key=_age)
         self.first = _first(self.members, key)
@@ -63,7 +63,7 @@ def _age(sample: Sample) -> tuple[int, int]:
     return sample.started, sample.pid
 
 
-def _first(members: list[Sample], key: Namespaces | None) -> Sample:
+def _first(members: list[Sample], key: Namespaces) -> Sample:
     """The oldest that has not come from another one; one inside the pid namespace if there is any.
 
     ``unshare --fork`` itself stays outside of the pid namespace that it has made.
@@ -146,8 +146,7 @@ def _classify(
     evidence: Callable[[int], Evidence],
 ) -> None:
     outer = each.enclosing()
-    base = host if outer is None or outer.key is None else outer.key
-    assert each.key is not None
+    base = host if outer is None else outer.key
     each.fresh = _differing(each.key, base)
     first = evidence(each.first.pid)
     each.cgroup = first.cgroup
@@ -175,19 +174,18 @@ def _classify(
 
 
 def _differing(key: Namespaces, base: Namespaces) -> tuple[str, ...]:
-    return tuple(kind for kind, own, other in zip(KINDS, key, base, strict=True) if own != other)
+    return tuple(kind for kind, _ in _numbers(key, base))
+
+
+def _numbers(key: Namespaces, base: Namespaces) -> Iterator[tuple[str, int]]:
+    for kind, own, other in zip(KINDS, key, base, strict=True):
+        if own != other:
+            yield kind, own
 
 
 def _find_visitors(groups: list[Group], host: Namespaces) -> None:
     """Whatever has come later and is in some of a container's namespaces, and in no others."""
-    owned = {
-        id(each): {
-            (kind, own)
-            for kind, own, other in zip(KINDS, each.key or host, host, strict=True)
-            if own != other
-        }
-        for each in groups
-    }
+    owned = {id(each): set(_numbers(each.key, host)) for each in groups}
     for each in groups:
         for other in groups:
             if (

@@ -40,6 +40,7 @@ class ContainerSummary:
         kind: ``"container"``; and, if everything is asked for, ``"service"`` (of systemd),
             ``"visitor"`` (has joined a part of a container), ``"spare"`` (pycontainer's, waiting
             for a call) or ``"part"`` (other processes with namespaces of their own).
+        complete: False for another user's, of which not all namespaces are known.
         parent: the first process of the container that it lies in, or None.
         cgroup: the directory of the cgroup that holds it and nothing else, or None.
     """
@@ -58,6 +59,7 @@ class ContainerSummary:
     pids: tuple[int, ...]
     maker: str | None
     kind: str
+    complete: bool
     parent: int | None
     cgroup: str | None
 
@@ -159,6 +161,7 @@ def summary(each: Group, snapshot: Snapshot, memory: MemoryReader) -> ContainerS
         pids=tuple(sorted(member.pid for member in members)),
         maker=each.maker,
         kind=each.kind,
+        complete=all(number >= 0 for number in each.key),
         parent=None if outer is None else outer.first.pid,
         cgroup=cgroup,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from .grouping import Group, group
+from .hidden import guess_namespaces
 from .makers import Evidence
 from .procfs import Namespaces, ProcessDirectory, Sample, check_proc, own_namespaces, samples
 
@@ -38,6 +40,7 @@ class Snapshot:
                 self.unreadable.append(sample.pid)
         init = self.processes.get(1)
         self.host: Namespaces = (init.namespaces if init else None) or own_namespaces()
+        self._guess()
         self._evidence: dict[int, Evidence] = {}
         self.groups = group(self.processes.values(), self.host, self.evidence)
         self._members = self._gather()
@@ -74,6 +77,17 @@ class Snapshot:
 
         first = self.processes.get(pid)
         return [] if first is None else list(below(first, frozenset({pid})))
+
+    def _guess(self) -> None:
+        """Of other users' processes one may know at least that they are in a container."""
+        hidden = [self.processes[pid] for pid in self.unreadable if pid in self.processes]
+        if not hidden:
+            return
+        guesses = guess_namespaces(hidden, self.processes, self.host, os.getpid())
+        for pid, (namespaces, descends) in guesses.items():
+            self.processes[pid] = self.processes[pid]._replace(
+                namespaces=namespaces, descends=descends
+            )
 
     def _gather(self) -> dict[int, list[Sample]]:
         members = {id(each): inside(each) for each in self.groups}
