@@ -13,8 +13,8 @@ from .software import SoftwareError
 
 __all__ = ["Digesting", "file_digest", "open_archive", "open_regular"]
 
-ZSTD = b"\x28\xb5\x2f\xfd"
-"""The first bytes of a Zstandard frame (RFC 8878, 3.1.1)."""
+GZIP, BZIP2, XZ, ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
+"""How compressed files begin (RFC 1952, RFC 8878; file(1) for the others)."""
 
 
 class Digesting:
@@ -62,27 +62,43 @@ def file_digest(file: IO[bytes]) -> str:
 
 @contextmanager
 def open_archive(file: IO[bytes] | Digesting) -> Iterator[IO[bytes]]:
-    """*file* as tarfile takes it: decompressed if it is Zstandard's, else as it is.
+    """*file*, decompressed if it begins as gzip's, bzip2's, xz's or Zstandard's.
 
-    Python has that decompressor from 3.14 on; before, the program ``zstd`` in a container does it.
+    tarfile would do most of that too, but without a look at the checksums.  Python has Zstandard
+    from 3.14 on; before, the program ``zstd`` in a container does it.
 
     Raises:
-        SoftwareError: there is neither.
+        SoftwareError: it is Zstandard's, and there is neither.
     """
-    start = _Rewound(file)
-    if start.head != ZSTD:
-        yield cast(IO[bytes], start)
-        return
+    start = cast(IO[bytes], _Rewound(file))
+    head = start.head  # type: ignore[attr-defined]
+    if head.startswith(ZSTD):
+        with _zstd(start) as plain:
+            yield plain
+    elif head.startswith((GZIP, BZIP2, XZ)):
+        import bz2
+        import gzip
+        import lzma
+
+        decompressor: Any = {GZIP[:1]: gzip, BZIP2[:1]: bz2, XZ[:1]: lzma}[head[:1]]
+        with decompressor.open(start, "rb") as plain:
+            yield plain
+    else:
+        yield start
+
+
+@contextmanager
+def _zstd(compressed: IO[bytes]) -> Iterator[IO[bytes]]:
     try:
         from compression import zstd  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        yield from _by_program(start)
+        yield from _by_program(compressed)
     else:
-        with zstd.open(start, "rb") as plain:
+        with zstd.open(compressed, "rb") as plain:
             yield plain
 
 
-def _by_program(compressed: _Rewound) -> Iterator[IO[bytes]]:
+def _by_program(compressed: IO[bytes]) -> Iterator[IO[bytes]]:
     import shutil
     import threading
 
@@ -126,7 +142,7 @@ class _Rewound:
 
     def __init__(self, file: IO[bytes] | Digesting) -> None:
         self._file = file
-        self.head = file.read(4)
+        self.head = file.read(len(XZ))
         self._again = self.head
 
     def read(self, size: int = -1) -> bytes:

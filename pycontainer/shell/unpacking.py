@@ -63,24 +63,28 @@ class Unpacker:
         self._added: set[str] = set()  # by this layer
 
     def unpack(self, archive: IO[bytes]) -> None:
-        """Unpack the tar archive that *archive* yields, compressed or not.
+        """Unpack the tar archive that *archive* yields, and read it to its end.
 
         Raises:
             SoftwareError: it is damaged, or a name in it leads out.
         """
         self._added.clear()
         try:
-            with tarfile.open(fileobj=archive, mode="r|*", errorlevel=2) as members:
+            with tarfile.open(fileobj=archive, mode="r|", errorlevel=2) as members:
                 for member in members:
                     self._unpack(members, member)
+            while archive.read(CHUNK):  # checksums come last
+                pass
         except (tarfile.TarError, EOFError, ValueError) as error:
             raise self.damaged(error) from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise self.damaged(error) from error  # gzip's and bz2's
         except Exception as error:
-            if type(error).__module__ in ("zlib", "_lzma", "lzma", "bz2"):
-                raise self.damaged(error) from error
-            if isinstance(error, OSError) and error.errno is None:  # gzip.BadGzipFile
-                raise self.damaged(error) from error
-            raise
+            if type(error).__name__ not in ("LZMAError", "ZstdError", "error"):
+                raise
+            raise self.damaged(error) from error
 
     def finish(self) -> None:
         """Give directories their modes."""

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pycontainer.shell import Cache
+from pycontainer.shell.cache import remove_tree
+
+Member = tuple[str, Any]
+
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+PROGRAM = """
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+    char line[200] = "";
+    FILE *file = fopen(argc > 1 ? argv[1] : "/etc/greeting", "r");
+    if (file) fgets(line, sizeof line, file);
+    printf("greeting %s%s\\n", line, getenv("GREETING") ? getenv("GREETING") : "");
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def session_directory() -> Iterator[Path]:
+    """For what is made or fetched once in a run."""
+    folder = Path(tempfile.mkdtemp(prefix="pytest-container-"))
+    folder.chmod(0o755)
+    yield folder
+    remove_tree(str(folder))
+
+
+@pytest.fixture(scope="session")
+def program(session_directory: Path) -> bytes:
+    """A program without libraries that says "greeting", a file's first line and a variable."""
+    path = session_directory / "greeting"
+    subprocess.run(
+        ["gcc", "-static", "-Os", "-s", "-x", "c", "-", "-o", path],
+        input=PROGRAM.encode(),
+        check=True,
+    )
+    return path.read_bytes()
+
+
+def _tar_of(members: Iterable[Member], mode: str = "w") -> bytes:
+    """A tar archive.
+
+    A member is a name and: bytes (a file), None (a directory), "-> to" (a link), "= to" (a hard
+    link), or a dict of attributes of TarInfo.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.mode = 0o755
+            data = b""
+            if isinstance(content, dict):
+                data = content.pop("data", b"")
+                for key, value in content.items():
+                    setattr(info, key, value)
+            elif content is None:
+                info.type = tarfile.DIRTYPE
+            elif isinstance(content, bytes):
+                data = content
+            elif content.startswith("-> "):
+                info.type, info.linkname = tarfile.SYMTYPE, content[3:]
+            else:
+                info.type, info.linkname = tarfile.LNKTYPE, content[2:]
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def tar_of() -> Callable[..., bytes]:
+    return _tar_of
+
+
+@pytest.fixture(scope="session")
+def small_system(program: bytes) -> list[Member]:
+    """The members of a root file system with one program."""
+    return [
+        ("./", None),
+        ("./usr/bin/greet", program),
+        ("./bin", "-> usr/bin"),
+        ("./etc/greeting", b"from a file"),
+        ("./tmp", {"type": tarfile.DIRTYPE, "mode": 0o1777}),
+        ("./proc", None),
+        ("./dev", None),
+        ("./sys", None),
+    ]
+
+
+class Layout:
+    """A directory of the OCI image layout, made by hand."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "blobs/sha256").mkdir(parents=True)
+        (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+    def blob(self, content: bytes | dict[str, Any], media_type: str = "", **more: Any) -> Any:
+        """Keep a blob; its descriptor."""
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        (self.directory / "blobs/sha256" / digest).write_bytes(data)
+        return {
+            "mediaType": media_type,
+            "digest": f"sha256:{digest}",
+            "size": len(data),
+            **more,
+        }
+
+    def image(self, layers: Iterable[bytes], config: Any = None, **more: Any) -> Any:
+        """Keep an image; the descriptor of its manifest."""
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": self.blob({"config": config or {}}),
+            "layers": [
+                self.blob(layer, "application/vnd.oci.image.layer.v1.tar") for layer in layers
+            ],
+        }
+        return self.blob(manifest, manifest["mediaType"], **more)
+
+    def index(self, *manifests: Any) -> Path:
+        """Write the index; the layout's directory."""
+        index = {"schemaVersion": 2, "manifests": list(manifests)}
+        (self.directory / "index.json").write_text(json.dumps(index))
+        return self.directory
+
+    def path(self, descriptor: Any) -> Path:
+        return self.directory / "blobs" / descriptor["digest"].replace(":", "/")
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "image")
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a Python script in a process of its own, behind a prefix such as unshare."""
+    import sys
+
+    def run(
+        script: str, *arguments: Any, prefix: Iterable[str] = (), **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*prefix, sys.executable, "-c", script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **env},
+        )
+
+    return run
