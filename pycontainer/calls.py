@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, Unpack, overload
 
-from attrs import evolve
-
 from .declare.container import Container, ContainerOptions, Mounts, to_container
 from .errors import ContainerExitError, ContainerTimeoutError, PayloadError
 from .launch.codec import decode, raised
@@ -155,9 +153,7 @@ def run_container(
         relayed_signals,
     )
     if text:
-        completed = evolve(
-            completed, stdout=_text(completed.stdout), stderr=_text(completed.stderr)
-        )
+        completed = completed._with(stdout=_text(completed.stdout), stderr=_text(completed.stderr))
         if isinstance(completed.exception, ContainerExitError):
             completed.exception.completed = completed
     return completed

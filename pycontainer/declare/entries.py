@@ -29,12 +29,7 @@ def _bytes_of(content: str | bytes) -> bytes:
     return content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
 
 
-def _length(content: Any) -> str:
-    # A file may hold a secret: a repr ends up in logs.
-    return f"<{len(content)} bytes>"
-
-
-@frozen(cache_hash=True)
+@frozen(eq=False, repr=False)
 class Directory(Part):
     """A directory to make; see ``directory``."""
 
@@ -48,12 +43,12 @@ class Directory(Part):
         refuse("directory", problems)
 
 
-@frozen(cache_hash=True)
+@frozen(eq=False, repr=False)
 class File(Part):
     """A file to write; see ``file``.  ``content`` is kept as bytes and not shown by ``repr``."""
 
     path: str = field(converter=guest_path)
-    content: bytes = field(converter=_bytes_of, repr=_length)
+    content: bytes = field(converter=_bytes_of)
     mode: int = 0o644
 
     def __attrs_post_init__(self) -> None:
@@ -66,8 +61,14 @@ class File(Part):
         check_mode(problems, "mode", self.mode, 0o777)
         refuse("file", problems)
 
+    def _shown(self, name: str) -> str:
+        # A file may hold a secret: a repr ends up in logs.
+        if name == "content" and isinstance(self.content, bytes):
+            return f"<{len(self.content)} bytes>"
+        return super()._shown(name)
 
-@frozen(cache_hash=True)
+
+@frozen(eq=False, repr=False)
 class Symlink(Part):
     """A symbolic link to make; see ``symlink``."""
 

@@ -56,7 +56,7 @@ def _source_of(source: StrPath | None) -> str | None:
     return None if source is None else host_path(source)
 
 
-@frozen(cache_hash=True)
+@frozen(eq=False, repr=False)
 class Mount(Part):
     """One mount, spelled out.  The functions of this module make the usual ones.
 
@@ -155,7 +155,7 @@ def _layers_of(lower: StrPath | Iterable[StrPath]) -> tuple[str, ...]:
         return lower  # type: ignore[return-value]
 
 
-@frozen(cache_hash=True)
+@frozen(eq=False, repr=False)
 class Overlay(Part):
     """Directories of the host laid over each other; see ``overlay``.
 

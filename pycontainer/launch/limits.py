@@ -12,8 +12,6 @@ import resource
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from attrs import evolve
-
 from ..declare.container import Container
 from ..declare.limits import UNLIMITED, Limits
 from ..errors import SetupError
@@ -311,7 +309,7 @@ def _adjusted(
         steps[steps.index(old, start)] = resource_step("nproc", processes + 1)
     if sampled:
         steps.insert(start, resource_step("data", inherited + 2 * sampled + _RESERVED))
-    return evolve(plan, steps=tuple(steps))
+    return Plan(tuple(steps), plan.hook, plan.start, plan.seccomp)
 
 
 def _smaller(step: Step, memory: int) -> Step:

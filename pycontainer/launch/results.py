@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from attrs import field, frozen
+from ..declare.record import Record, set_field
 
 __all__ = ["Completed", "ExitStatus", "Usage", "Verdict"]
 
@@ -34,8 +34,7 @@ class Verdict(Enum):
     CANCELLED = "cancelled"
 
 
-@frozen
-class ExitStatus:
+class ExitStatus(Record):
     """How a process ended: with an exit code, or by a signal.
 
     Attributes:
@@ -43,8 +42,14 @@ class ExitStatus:
         signal: the signal's number, or None.
     """
 
-    exit_code: int | None = None
-    signal: int | None = None
+    __slots__ = ("exit_code", "signal")
+
+    exit_code: int | None
+    signal: int | None
+
+    def __init__(self, exit_code: int | None = None, signal: int | None = None) -> None:
+        set_field(self, "exit_code", exit_code)
+        set_field(self, "signal", signal)
 
     @property
     def signal_name(self) -> str | None:
@@ -74,8 +79,7 @@ class ExitStatus:
         return cls(exit_code=status >> 8 & 0xFF)
 
 
-@frozen
-class Usage:
+class Usage(Record):
     """What a container used: its first process and all that were reaped inside.
 
     With a limit of processor time or memory it is what all its processes used together, those
@@ -90,14 +94,23 @@ class Usage:
             and the files in a tmpfs.
     """
 
+    __slots__ = ("user_time", "system_time", "wall_time", "max_rss")  # noqa: RUF023 - in the order of __init__()
+
     user_time: float
     system_time: float
     wall_time: float
     max_rss: int
 
+    def __init__(
+        self, user_time: float, system_time: float, wall_time: float, max_rss: int
+    ) -> None:
+        set_field(self, "user_time", user_time)
+        set_field(self, "system_time", system_time)
+        set_field(self, "wall_time", wall_time)
+        set_field(self, "max_rss", max_rss)
 
-@frozen
-class Completed(Generic[T_co]):
+
+class Completed(Record, Generic[T_co]):
     """A container that has ended.
 
     Attributes:
@@ -106,22 +119,64 @@ class Completed(Generic[T_co]):
         verdict: why.
         usage: what it used.
         stdout, stderr: what was captured, or None.
-        exception: what ``result()`` raises, or None.
         enforced: which mechanism held each limit.
     """
+
+    __slots__ = (  # noqa: RUF023 - in the order of __init__()
+        "args",
+        "status",
+        "verdict",
+        "usage",
+        "stdout",
+        "stderr",
+        "enforced",
+        "_exception",
+        "_value",
+        "_words",
+    )
 
     args: Any
     status: ExitStatus
     verdict: Verdict
     usage: Usage
-    stdout: Any = None
-    stderr: Any = None
-    enforced: Mapping[str, str] = field(factory=dict, hash=False)
-    exception: BaseException | None = field(default=None, eq=False, repr=False)
-    _value: Any = field(default=None, eq=False, repr=False)
-    _words: str = field(
-        default="", alias="words", eq=False, repr=False
-    )  # how it ended without a value
+    stdout: Any
+    stderr: Any
+    enforced: Mapping[str, str]
+    _exception: BaseException | None
+    _value: Any
+    _words: str
+
+    def __init__(
+        self,
+        args: Any,
+        status: ExitStatus,
+        verdict: Verdict,
+        usage: Usage,
+        stdout: Any = None,
+        stderr: Any = None,
+        enforced: Mapping[str, str] | None = None,
+        exception: BaseException | None = None,
+        value: Any = None,
+        words: str = "",
+    ) -> None:
+        set_field(self, "args", args)
+        set_field(self, "status", status)
+        set_field(self, "verdict", verdict)
+        set_field(self, "usage", usage)
+        set_field(self, "stdout", stdout)
+        set_field(self, "stderr", stderr)
+        set_field(self, "enforced", {} if enforced is None else enforced)
+        set_field(self, "_exception", exception)
+        set_field(self, "_value", value)
+        set_field(self, "_words", words)  # how it ended without a value
+
+    def __hash__(self) -> int:
+        return hash((self.status, self.verdict, self.usage))
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What ``result()`` raises, or None."""
+        return self._exception
 
     @property
     def returncode(self) -> int:
@@ -135,8 +190,8 @@ class Completed(Generic[T_co]):
             whatever the function raised; ContainerExitError: it ended without a value;
             ResultError: the value does not cross.
         """
-        if self.exception is not None:
-            raise self.exception
+        if self._exception is not None:
+            raise self._exception
         value: T_co = self._value
         return value
 

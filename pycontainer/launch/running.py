@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from weakref import WeakSet
 
-from attrs import evolve
-
 from .._native import lib
 from ..errors import ContainerExitError, ResultError
 from ..plan.compile import Plan
@@ -190,7 +188,7 @@ class Running(Generic[T]):
         stderr = written[1]
         if self.text is not None:
             written = [self.text.decode(data) for data in written]
-        self._completed = evolve(self._completed, stdout=written[0], stderr=written[1])
+        self._completed = self._completed._with(stdout=written[0], stderr=written[1])
         error = self._completed.exception
         if isinstance(error, ContainerExitError):
             error.completed = self._completed
@@ -321,7 +319,7 @@ class Running(Generic[T]):
             value = self._value(completed)
         except BaseException as raised:  # the function's own, or why there is no value
             error = raised.with_traceback(None)
-        self._completed = evolve(completed, value=value, exception=error)
+        self._completed = completed._with(_value=value, _exception=error)
         if isinstance(error, ContainerExitError):
             error.completed = self._completed
         exchange.close()

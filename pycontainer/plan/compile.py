@@ -10,14 +10,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
-
 from ..declare.arrangement import Item, place_of
 from ..declare.capabilities import ALL, capability_mask
 from ..declare.checks import parents
 from ..declare.container import Container
 from ..declare.entries import Directory, File, Symlink
 from ..declare.mounts import Mount, Overlay
+from ..declare.record import Record, set_field
 from .bounds import bound_steps
 from .defaults import NULL_NUMBER, TMPFS_SIZE, default_steps
 from .steps import PHASES, MountAttr, Op, Step, StepFlag
@@ -45,8 +44,7 @@ _ATIME = {
 }
 
 
-@frozen
-class Plan:
+class Plan(Record):
     """The steps that make a container, in order.
 
     Attributes:
@@ -57,11 +55,43 @@ class Plan:
         seccomp: the filter whose programs its INSTALL_FILTER steps install.
     """
 
+    __slots__ = (  # noqa: RUF023 - in the order of __init__()
+        "steps",
+        "hook",
+        "start",
+        "seccomp",
+        "_packed",
+        "_hash",
+    )
+
     steps: tuple[Step, ...]
     hook: int
     start: int
-    seccomp: SeccompFilter | None = None
-    _packed: dict[Any, Packed] = field(factory=dict, init=False, eq=False, repr=False)
+    seccomp: SeccompFilter | None
+    _packed: dict[Any, Packed]
+    _hash: int | None
+
+    def __init__(
+        self,
+        steps: tuple[Step, ...],
+        hook: int,
+        start: int,
+        seccomp: SeccompFilter | None = None,
+    ) -> None:
+        set_field(self, "steps", steps)
+        set_field(self, "hook", hook)
+        set_field(self, "start", start)
+        set_field(self, "seccomp", seccomp)
+        set_field(self, "_packed", {})
+        set_field(self, "_hash", None)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            set_field(self, "_hash", super().__hash__())
+        return self._hash  # type: ignore[return-value]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_packed": {}, "_hash": None}  # texts hash anew elsewhere
 
     @property
     def steps_before_hook(self) -> tuple[Step, ...]:

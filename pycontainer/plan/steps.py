@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum, IntFlag
 
-from attrs import frozen
+from ..declare.record import Record, set_field
 
 __all__ = ["PHASES", "MountAttr", "Op", "Refused", "Step", "StepFlag"]
 
@@ -137,8 +137,7 @@ _PHASE = {
 }
 
 
-@frozen
-class Step:
+class Step(Record):
     """One step.  Which operands count depends on ``op``; the others keep their defaults.
 
     Attributes:
@@ -155,14 +154,45 @@ class Step:
             capabilities.
     """
 
+    __slots__ = (  # noqa: RUF023 - in the order of __init__()
+        "op",
+        "path",
+        "other",
+        "options",
+        "content",
+        "mode",
+        "flags",
+        "numbers",
+    )
+
     op: Op
-    path: str = ""
-    other: str = ""
-    options: tuple[str, ...] = ()
-    content: bytes | None = None
-    mode: int = 0
-    flags: int = 0
-    numbers: tuple[int, ...] = ()
+    path: str
+    other: str
+    options: tuple[str, ...]
+    content: bytes | None
+    mode: int
+    flags: int
+    numbers: tuple[int, ...]
+
+    def __init__(
+        self,
+        op: Op,
+        path: str = "",
+        other: str = "",
+        options: tuple[str, ...] = (),
+        content: bytes | None = None,
+        mode: int = 0,
+        flags: int = 0,
+        numbers: tuple[int, ...] = (),
+    ) -> None:
+        set_field(self, "op", op)
+        set_field(self, "path", path)
+        set_field(self, "other", other)
+        set_field(self, "options", options)
+        set_field(self, "content", content)
+        set_field(self, "mode", mode)
+        set_field(self, "flags", flags)
+        set_field(self, "numbers", numbers)
 
     @property
     def phase(self) -> str:
