@@ -30,6 +30,9 @@ LOADER_DIRECTORIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 # What ld.so reads, and where Debian's library names may lead (libblas.so.3 is an alternative).
 LOADER_FILES = ("/etc/ld.so.cache", "/etc/alternatives")
 
+# What OpenSSL (its links to certificates) and the C library read, where Debian has it.
+BESIDE_LIBRARIES = ("/usr/lib/ssl", "/usr/lib/locale/C.utf8")
+
 # Prefixes that hold far more than Python: of these only Python's own parts are shown.
 SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 
@@ -169,9 +172,16 @@ class View:
             if path == self._written(place) or os.path.isdir(path):
                 self._optional[path] = self._optional.get(path, True) and optional
 
-    def show_loader(self) -> None:
-        """Show the directories that the dynamic loader searches, and what it reads."""
-        for place in (*LOADER_DIRECTORIES, *_configured_loader_directories(), *LOADER_FILES):
+    def show_loader(self, *, closely: bool = False) -> None:
+        """Show the directories that the dynamic loader searches, and what it reads.
+
+        *closely*: of the directories only those that hold a library themselves (Debian's /usr/lib
+        has none, and much else), and what is read beside libraries.
+        """
+        for place in (*LOADER_DIRECTORIES, *_configured_loader_directories()):
+            if not closely or _holds_libraries(place):
+                self.show(place)
+        for place in (*LOADER_FILES, *(BESIDE_LIBRARIES if closely else ())):
             self.show(place)
 
     def show_stores(self, *used: str) -> None:
@@ -263,6 +273,14 @@ def _configured_loader_directories(conf: str = "/etc/ld.so.conf", depth: int = 4
                     yield from _configured_loader_directories(one, depth - 1)
         elif words[0].startswith("/"):
             yield words[0]
+
+
+def _holds_libraries(directory: str) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(".so" in entry.name and not entry.is_dir() for entry in entries)
+    except OSError:
+        return False
 
 
 def hops(path: str) -> Iterator[str]:

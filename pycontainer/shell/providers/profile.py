@@ -43,7 +43,7 @@ def provide(request: Profile, *, cache: Cache | None, progress: Progress | None)
     if item is None:
         view = View()
         view.show(real)
-        view.show_loader()
+        view.show_loader(closely=True)
         mounts.append(view.mounts())
         if _has_libraries(os.path.join(real, "lib")):
             paths["LD_LIBRARY_PATH"] = (os.path.join(real, "lib"),)
