@@ -32,6 +32,8 @@ _TELLING = ("size=", "lowerdir=", "upperdir=", "workdir=", "hidepid=", "subset="
 
 _MOST_FILES = 40
 _MOST_LISTENERS = 40
+_MOST_PROCESSES = 100
+_LONGEST_COMMAND = 100
 
 
 def tree_of(found: Inspection) -> Node:
@@ -272,8 +274,9 @@ def _processes(root: Node, found: Inspection) -> None:
             nodes[each.pid] = under.add(*_process_line(each, found.pid))
         return nodes[each.pid]
 
-    for each in found.processes:
+    for each in found.processes[:_MOST_PROCESSES]:
         place(each, frozenset({each.pid}))
+    _more(node, len(found.processes) - _MOST_PROCESSES)
 
 
 def _process_line(each: ProcessEntry, asked: int) -> list[Part]:
@@ -288,9 +291,13 @@ def _process_line(each: ProcessEntry, asked: int) -> list[Part]:
     return [
         (number, "bold cyan" if each.pid == asked else "cyan"),
         " ",
-        (joined(each.command), "bold" if each.pid == asked else ""),
+        (_short(joined(each.command)), "bold" if each.pid == asked else ""),
         (f"  {words}", "dim"),
     ]
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= _LONGEST_COMMAND else words[: _LONGEST_COMMAND - 1] + "…"
 
 
 def _network(root: Node, found: Inspection) -> None:

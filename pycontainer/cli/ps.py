@@ -30,7 +30,8 @@ namespace of their own, or one that a known program made."""
 _EPILOG = """\
 An ordinary user sees their own containers; root sees all. MEMORY is that of the whole container:
 cgroup, what the kernel charges to its cgroup; pss, the sum of its processes with pages that are
-shared counted once; rss, the sum with such pages counted again for each process."""
+shared counted once; rss, where that may not be read, the sum with such pages counted again for each
+process."""
 
 
 def run(arguments: list[str]) -> int:

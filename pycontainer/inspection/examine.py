@@ -116,7 +116,8 @@ class _Reader:
         container = group if group is None or group.kind == "container" else group.enclosing()
         members = self._members(container)
         processes = [entry for entry in map(_process, members) if entry is not None]
-        files = self._open_files([entry.pid for entry in processes])
+        holders = [self.pid] if container is None else [entry.pid for entry in processes]
+        files = self._open_files(holders)
         uid, gid = int(status["Uid"].split()[1]), int(status["Gid"].split()[1])
         uid_map, gid_map = self._id_map("uid_map"), self._id_map("gid_map")
         namespaces = self._namespaces()

@@ -33,7 +33,7 @@ class ContainerSummary:
         age: seconds since its first process was started.
         namespaces: kinds that are not those of the host, or of the container around it.
         memory: bytes, of all of its processes together.
-        memory_source: ``"cgroup"``, ``"pss"`` or ``"rss"``: what was counted.
+        memory_source: what was counted: ``"cgroup"``, ``"pss"``, ``"rss"`` or ``"pss+rss"``.
         processes: how many, with those of containers inside it.
         pids: which.
         maker: a guess of what made it, or None.

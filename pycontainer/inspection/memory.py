@@ -24,8 +24,9 @@ class MemoryReader:
 
         What was counted is "cgroup" (all that the kernel charges to its cgroup, with files in the
         page cache) where it has one of its own; "pss" (the sum of what each process has to itself
-        and of its share in the rest; proc_pid_smaps(5)); or "rss", where that cannot be read (the
-        sum of all pages: those that are shared count once for each process).
+        and of its share in the rest; proc_pid_smaps(5)); "rss", where that may not be read (the
+        sum of all pages: those that are shared count once for each process); "pss+rss", where it
+        may be read of some.
 
         Arguments:
             members: all of its processes.
@@ -37,16 +38,12 @@ class MemoryReader:
             charged = cgroups.memory_of(directory)
             if charged is not None:
                 return charged, "cgroup", directory
-        total, source = 0, "pss"
+        total, sources = 0, set()
         for member in everyone.values():
             share = _pss(member.pid)
-            if share is None:
-                source = "rss"
-                break
-            total += share
-        if source == "rss":
-            total = sum(member.rss for member in everyone.values()) * _PAGE
-        return total, source, directory
+            sources.add("rss" if share is None else "pss")
+            total += member.rss * _PAGE if share is None else share
+        return total, "+".join(sorted(sources)) or "pss", directory
 
     def _own_cgroup(self, everyone: dict[int, Sample], paths: str) -> str | None:
         if self._memory is None:

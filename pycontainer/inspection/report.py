@@ -271,7 +271,7 @@ class Inspection:
         rlimits: of getrlimit(2).
         cgroup: its cgroups.
         processes: of the whole container; of a process that is in none, those that come from it.
-        open_files: of those.
+        open_files: of the processes of the container; of a process that is in none, its own.
         network: interfaces and listeners.
         environment: of the process when it was executed, where asked for; else None.
         unread: name of an attribute → why it is empty or None.

@@ -93,7 +93,9 @@ class Snapshot:
         members = {id(each): inside(each) for each in self.groups}
         for each in reversed(self.groups):
             if each.around is not None and each.kind != "visitor":
-                members[id(each.around)] = members[id(each.around)] + members[id(each)]
+                # What waits outside of the inner one is still inside of the outer one.
+                waiting = [member for member in each.members if member not in inside(each)]
+                members[id(each.around)] = members[id(each.around)] + waiting + members[id(each)]
         return members
 
 
