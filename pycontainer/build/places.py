@@ -8,14 +8,17 @@ with descriptors: a symbolic link is read, never followed, and what it says is t
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import os
 import stat
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Any
 
 from ..errors import SetupError
 
-__all__ = ["Places"]
+__all__ = ["Places", "remove_places"]
 
 _STEP = "make a place for a mount"
 _LINKS_MOST = 40
@@ -24,37 +27,42 @@ _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Places:
-    """The places that were made, which are removed again when they are as they were made.
+    """Places that are made where they are missing, and removed again if they are still empty.
+
+    They stay when others have places in the same root file system at that moment: in another mount
+    namespace the kernel would take the mount away together with its place (unlink(2), rmdir(2)).
 
     Arguments:
         rootfs: the root file system.
-        wanted: the places, in order, and whether each is a directory.  What is there already stays
-            as it is.
+        wanted: the places, in order, and whether each is a directory.
+        record: a file to be made that says what was made, for ``remove_places``.
 
     Raises:
-        SetupError: a place cannot be made.
+        SetupError: there is no such root file system, or a place cannot be made.
     """
 
-    def __init__(self, rootfs: str, wanted: Iterable[tuple[str, bool]]) -> None:
-        self._made: list[tuple[int, str, int]] = []  # the directory above, the name, the inode
+    def __init__(self, rootfs: str, wanted: Iterable[tuple[str, bool]], record: str) -> None:
+        self._rootfs = rootfs
+        self._record = record
+        self._made: list[tuple[list[str], int]] = []
+        self._root = _open_root(rootfs)
         try:
-            root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise SetupError(error.errno, None, rootfs, "open the root file system") from None
-        try:
+            try:
+                fcntl.flock(self._root, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # a step before this one is just removing its places, or somebody is odd
             for place, directory in wanted:
-                self._make(root, place, directory)
-        except OSError as error:
-            self.remove()
-            raise SetupError(error.errno, None, place, _STEP) from None
+                try:
+                    self._make(place, directory)
+                except OSError as error:
+                    raise SetupError(error.errno or errno.EIO, None, place, _STEP) from None
         except BaseException:
             self.remove()
             raise
-        finally:
-            os.close(root)
 
-    def _make(self, root: int, place: str, directory: bool) -> None:
-        above = [os.dup(root)]
+    def _make(self, place: str, directory: bool) -> None:
+        above = [os.dup(self._root)]
+        known: list[str] = []  # the names that lead to the last of them
         names = place.split("/")
         links = 0
         try:
@@ -63,18 +71,18 @@ class Places:
                 if name in ("", "."):
                     continue
                 if name == "..":
-                    if len(above) > 1:
+                    if known:
+                        known.pop()
                         os.close(above.pop())
                     continue
-                last = not any(names)
                 try:
                     fd = os.open(name, _LOOK, dir_fd=above[-1])
                 except FileNotFoundError:
-                    self._add(above[-1], name, directory or not last)
+                    self._add(above[-1], [*known, name], directory or any(names))
                     fd = os.open(name, _LOOK, dir_fd=above[-1])
-                status = os.fstat(fd)
-                if not stat.S_ISLNK(status.st_mode):
+                if not stat.S_ISLNK(os.fstat(fd).st_mode):
                     above.append(fd)
+                    known.append(name)
                     continue
                 try:
                     to = os.readlink("", dir_fd=fd)
@@ -85,37 +93,32 @@ class Places:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                 names[:0] = to.split("/")
                 if to.startswith("/"):
-                    while len(above) > 1:
+                    while known:
+                        known.pop()
                         os.close(above.pop())
         finally:
             for fd in above:
                 os.close(fd)
 
-    def _add(self, above: int, name: str, directory: bool) -> None:
+    def _add(self, above: int, names: list[str], directory: bool) -> None:
         if directory:
-            os.mkdir(name, 0o755, dir_fd=above)
+            os.mkdir(names[-1], 0o755, dir_fd=above)
         else:
             how = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
-            os.close(os.open(name, how, 0o644, dir_fd=above))
-        inode = os.stat(name, dir_fd=above, follow_symlinks=False).st_ino
-        self._made.append((os.dup(above), name, inode))
+            os.close(os.open(names[-1], how, 0o644, dir_fd=above))
+        inode = os.stat(names[-1], dir_fd=above, follow_symlinks=False).st_ino
+        self._made.append((names, inode))
+        with open(self._record, "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump({"rootfs": self._rootfs, "made": self._made}, file)
 
     def remove(self) -> None:
         """Remove what was made and is still empty.  What cannot be removed stays."""
-        while self._made:
-            above, name, inode = self._made.pop()
+        if self._root >= 0:
             try:
-                status = os.stat(name, dir_fd=above, follow_symlinks=False)
-                if status.st_ino != inode:
-                    continue
-                if stat.S_ISDIR(status.st_mode):
-                    os.rmdir(name, dir_fd=above)
-                elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
-                    os.unlink(name, dir_fd=above)
-            except OSError:
-                pass  # the step has filled, moved or removed it
+                _remove(self._root, self._made)
             finally:
-                os.close(above)
+                os.close(self._root)
+                self._root = -1
 
     def __enter__(self) -> Places:
         return self
@@ -127,3 +130,56 @@ class Places:
         trace: TracebackType | None,
     ) -> None:
         self.remove()
+
+
+def remove_places(record: str) -> None:
+    """Remove the places that a caller made who has died.
+
+    Arguments:
+        record: of its ``Places``.  Nothing happens if it is not there or half written.
+    """
+    try:
+        with open(record, encoding="utf-8", errors="surrogateescape") as file:
+            found = json.load(file)
+        root = _open_root(found["rootfs"])
+    except (OSError, ValueError, KeyError, SetupError):
+        return
+    try:
+        _remove(root, found["made"])
+    finally:
+        os.close(root)
+
+
+def _open_root(rootfs: str) -> int:
+    try:
+        return os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SetupError(
+            error.errno or errno.EIO, None, rootfs, "open the root file system"
+        ) from None
+
+
+def _remove(root: int, made: list[Any]) -> None:
+    try:
+        fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return  # another step is at work here
+    for names, inode in reversed(made):
+        fd = os.dup(root)
+        try:
+            for name in names[:-1]:
+                # No link is followed: what was made lay below directories.
+                below = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            status = os.stat(names[-1], dir_fd=fd, follow_symlinks=False)
+            if status.st_ino != inode:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                os.rmdir(names[-1], dir_fd=fd)
+            elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
+                os.unlink(names[-1], dir_fd=fd)
+        except OSError:
+            pass  # the step has filled, moved or removed it
+        finally:
+            os.close(fd)

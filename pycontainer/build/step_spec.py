@@ -86,7 +86,6 @@ def step_spec(
     resolv_conf: StrPath | None = "/etc/resolv.conf",
     uid_map: Iterable[Extent] = (),
     gid_map: Iterable[Extent] = (),
-    set_id_files: bool = False,
 ) -> dict[str, Any]:
     """The config.json of *step* in *rootfs*, as data for ``json``.
 
@@ -98,7 +97,6 @@ def step_spec(
         resolv_conf: the host's file that a step with a network has; None where there is none.
         uid_map, gid_map: the ids that an ordinary user gives to a user namespace of the step's own;
             none for root, whose steps have the host's ids.
-        set_id_files: a native run by root lets the step make set-id programs.
 
     Raises:
         ValueError: a machine that is not known, for ``fast_sync``.
@@ -120,7 +118,7 @@ def step_spec(
     if step.fast_sync:
         linux["seccomp"] = _seccomp(machine or platform.machine())
     uid, gid = step.user
-    spec: dict[str, Any] = {
+    return {
         "ociVersion": VERSION,
         "process": {
             "terminal": False,
@@ -140,9 +138,6 @@ def step_spec(
         "mounts": _mounts(step, os.fspath(files), resolv_conf, gids),
         "linux": linux,
     }
-    if set_id_files:
-        spec["annotations"] = {"org.pycontainer.set_id_files": "true"}
-    return spec
 
 
 def _mapping(extent: Extent) -> dict[str, int]:

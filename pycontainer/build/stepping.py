@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from ..declare.checks import StrPath
 from ..errors import SetupError
 from ..launch.results import Completed
-from .places import Places
+from ..oci.annotations import PREFIX
+from .places import Places, remove_places
 from .runs import Run, runs_directory, start_run
 from .step import Step
 from .step_spec import HOSTS, HOSTS_TEXT, Extent, secret_name, step_spec
@@ -26,6 +28,7 @@ __all__ = ["Runtime", "run_step"]
 Runtime: TypeAlias = Literal["native", "runc", "crun"]
 
 _RESOLV_CONF = "/etc/resolv.conf"
+_MADE = "made"
 
 
 def run_step(
@@ -40,9 +43,9 @@ def run_step(
     """Run *step* in the directory *rootfs*, which it may change, and return how it ended.
 
     Root's steps have the host's ids, as root's own files in *rootfs* have them.  An ordinary
-    user's step has ids of a user namespace: natively one, the caller's own, which the step knows as
-    its *user*; with a runtime, for another *user* than (0, 0), the caller's subordinate ids as well
-    (/etc/subuid).
+    user's step has ids of a user namespace: 0 is the caller, and the others are the caller's
+    subordinate ids (/etc/subuid, newuidmap).  Where there are none, or too few for *user*, a native
+    step has one id: *user* is the caller, and nobody else is there.
 
     What root's step leaves in *rootfs* can be a set-id program.  Natively that, and giving files
     capabilities, is refused unless every place that the step may write is out of the reach of other
@@ -67,7 +70,7 @@ def run_step(
     if not isinstance(step, Step):
         raise TypeError(f"step must be a Step, not {type(step).__name__}")
     rootfs = os.path.abspath(rootfs)
-    uid_map, gid_map = _maps(step, runtime)
+    ids = _ids_of(step, runtime)
     with start_run(_state(state), _clear) as run:
         _write_files(run, step)
         spec = step_spec(
@@ -75,12 +78,27 @@ def run_step(
             step,
             files=run.path,
             resolv_conf=_RESOLV_CONF if os.path.exists(_RESOLV_CONF) else None,
-            uid_map=uid_map,
-            gid_map=gid_map,
-            set_id_files=os.geteuid() == 0 and _all_out_of_reach(rootfs, step),
+            uid_map=ids.uid_map,
+            gid_map=ids.gid_map,
         )
+        notes: dict[str, Any] = {}
+        if os.geteuid() == 0 and _all_out_of_reach(rootfs, step):
+            notes["set_id_files"] = True
+        if len(ids.uid_map) > 1:
+            (_, uid, _), (_, gid, _) = ids.uid_map[0], ids.gid_map[0]
+            notes["ids"] = {
+                "host_uids": ids.total,
+                "host_uid_start": uid,
+                "host_gid_start": gid,
+            }
+        spec["annotations"] = {f"{PREFIX}{name}": json.dumps(note) for name, note in notes.items()}
+        for mount in spec["mounts"]:
+            # There is nothing below a file, and crun takes what has the word for a directory.
+            if "rro" in mount["options"] and not os.path.isdir(mount["source"]):
+                mount["options"].remove("rro")
+        places = list(_places(spec["mounts"]))
         _write(f"{run.path}/config.json", json.dumps(spec).encode(), 0o600)
-        with Places(rootfs, _places(spec["mounts"])):
+        with Places(rootfs, places, f"{run.path}/{_MADE}"):
             from ..oci.running import run_bundle
 
             return run_bundle(run.path, runtime=runtime, log=log, cancel=cancel)
@@ -91,38 +109,64 @@ def _state(state: StrPath | None) -> str:
 
 
 def _clear(path: str) -> None:
-    """Nothing: what a runtime has left it clears up itself, and native containers do not outlive
-    their caller."""
+    """Undo what a run has left outside its directory."""
+    # A container is not among what is left: a native one ends with its caller, and a runtime's is
+    # cleared up by ``run_bundle``.
+    remove_places(f"{path}/{_MADE}")
 
 
-def _maps(step: Step, runtime: Runtime) -> tuple[list[Extent], list[Extent]]:
-    """The maps of ids for an ordinary user's step; none for root's."""
+class _Ids(NamedTuple):
+    """Maps of ids for an ordinary user's step; none for root's."""
+
+    uid_map: list[Extent]
+    gid_map: list[Extent]
+
+    @property
+    def total(self) -> int:
+        """How many ids, of users as of groups."""
+        return sum(count for _, _, count in self.uid_map)
+
+
+def _ids_of(step: Step, runtime: Runtime) -> _Ids:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
-        return [], []
-    if runtime == "native" or step.user == (0, 0):
-        return [(step.user[0], uid, 1)], [(step.user[1], gid, 1)]
-    # Both runtimes become id 0 of the user namespace before the step's own.
+        return _Ids([], [])
+    one = _Ids([(step.user[0], uid, 1)], [(step.user[1], gid, 1)])
+    if all(map(shutil.which, ("newuidmap", "newgidmap"))):
+        ranges = _of_ranges(uid, gid)
+        if ranges is not None and max(step.user) < ranges.total:
+            return ranges
+    # The runtimes become id 0 of the user namespace before they become the step's user.
+    if runtime != "native" and step.user != (0, 0):
+        words = f"{runtime} cannot run a step as {step.user[0]}:{step.user[1]} with this user's ids"
+        error = SetupError(errno.EPERM, words, None, "map ids")
+        error.add_note(
+            "newuidmap (Debian: uidmap) and lines in /etc/subuid and /etc/subgid give it more; "
+            'runtime="native" runs the step with one id, as whichever user it is'
+        )
+        raise error
+    return one
+
+
+def _of_ranges(uid: int, gid: int) -> _Ids | None:
+    """0 is the caller, and then come the subordinate ids; as many groups as users."""
     from ..launch.ranges import subordinate_ranges
 
-    maps = []
-    for wanted, own, path in (
-        (step.user[0], uid, "/etc/subuid"),
-        (step.user[1], gid, "/etc/subgid"),
-    ):
+    found = [subordinate_ranges(path) for path in ("/etc/subuid", "/etc/subgid")]
+    count = min(sum(many for _, many in ranges) for ranges in found)
+    if count == 0:
+        return None
+    maps: list[list[Extent]] = []
+    for own, ranges in zip((uid, gid), found, strict=True):
         extents: list[Extent] = [(0, own, 1)]
         inside = 1
-        for first, count in subordinate_ranges(path):
-            extents.append((inside, first, count))
-            inside += count
-        if wanted >= inside:
-            error = SetupError(
-                errno.EPERM, f"{wanted} is beyond this user's {inside} ids", path, "map ids"
-            )
-            error.add_note('runtime="native" gives a step one id, whichever it is')
-            raise error
+        for first, many in ranges:
+            taken = min(many, count + 1 - inside)
+            if taken > 0:
+                extents.append((inside, first, taken))
+                inside += taken
         maps.append(extents)
-    return maps[0], maps[1]
+    return _Ids(maps[0], maps[1])
 
 
 def _write_files(run: Run, step: Step) -> None:
@@ -148,14 +192,13 @@ def _write(path: str, content: bytes, mode: int) -> None:
         file.write(content)
 
 
-def _places(mounts: list[dict[str, object]]) -> Iterator[tuple[str, bool]]:
+def _places(mounts: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
     """Where *mounts* go in the root file system, and whether that is a directory."""
     above: list[str] = []
     for mount in mounts:
         place, source = str(mount["destination"]), str(mount["source"])
         if not any(place.startswith(f"{one}/") for one in above):
-            is_bind = mount["type"] == "bind"
-            yield place, not is_bind or os.path.isdir(source)
+            yield place, mount["type"] != "bind" or os.path.isdir(source)
         above.append(place)
 
 

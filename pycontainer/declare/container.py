@@ -127,7 +127,8 @@ class Container:
             ``guest_uid`` (``guest_gid``); with more, they are 0 to ``host_uids - 1`` inside, and
             ``guest_uid`` and ``guest_gid`` must be among them.
         host_uid_start, host_gid_start: the first id of the host that is mapped; None leaves
-            the choice to pycontainer.
+            the choice to pycontainer: an ordinary user is ``guest_uid``.  With more than one id its
+            own as the first makes it the container's 0, before its subordinate ids.
         env: the whole environment; nothing is inherited.
         cwd: the directory to start in: absolute, in the container.
         lock_mounts: make it impossible to undo the mounts from inside.

@@ -110,10 +110,8 @@ def identity_of(
             _of_host_root(guest, count, start) for guest, start in zip(guests, starts, strict=True)
         )
     elif sizes is not None:
-        uids, gids = (
-            _of_ranges(guest, count, size, path)
-            for guest, size, path in zip(guests, sizes, ("/etc/subuid", "/etc/subgid"), strict=True)
-        )
+        uids = _of_ranges(guests[0], count, sizes[0], starts[0], os.geteuid(), "u")
+        gids = _of_ranges(guests[1], count, sizes[1], starts[1], os.getegid(), "g")
     else:
         uids = _own_id(guests[0], os.geteuid(), starts[0], "user")
         gids = _own_id(guests[1], os.getegid(), starts[1], "group")
@@ -146,12 +144,24 @@ def _of_host_root(guest: int, count: int, start: int | None) -> tuple[Extent, ..
     return ((0, FIRST_ID, IDS), (guest, FIRST_ID + IDS, 1))
 
 
-def _of_ranges(guest: int, count: int, sizes: tuple[int, ...], path: str) -> tuple[Extent, ...]:
-    """From the helper's namespace, where 0 is the user: the guest is the user, whatever its id.
+def _of_ranges(
+    guest: int, count: int, sizes: tuple[int, ...], start: int | None, own: int, kind: str
+) -> tuple[Extent, ...]:
+    """From the helper's namespace, where 0 is the user: the guest is the user, whatever its id; or
+    the container's 0 is, with the user's own id as the *start*.
 
     The kernel takes no extent that spans two extents of the outer namespace (map_write() in
     kernel/user_namespace.c), so they are split along its ranges.
     """
+    path = f"/etc/sub{kind}id"
+    if start not in (None, own):
+        raise SetupError(
+            errno.EPERM,
+            f"an ordinary user's first id is its own ({own}), not {start}; the others are its "
+            "subordinate ids, in their order",
+            path,
+            "map ids",
+        )
     if count > sum(sizes):
         raise SetupError(
             errno.EPERM,
@@ -161,7 +171,7 @@ def _of_ranges(guest: int, count: int, sizes: tuple[int, ...], path: str) -> tup
         )
     borders = set(accumulate(sizes))
     split: list[Extent] = []
-    for inside, outside, length in _exchanged(guest, 0, count):
+    for inside, outside, length in _exchanged(guest if start is None else 0, 0, count):
         end = outside + length
         cuts = sorted(border for border in borders if outside < border < end)
         for start, stop in pairwise([outside, *cuts, end]):

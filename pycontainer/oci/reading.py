@@ -17,7 +17,7 @@ from ..plan.steps import Op
 from .annotations import KEYS, PLAIN, PREFIX, VERSION, entry_of
 from .fields import Fields
 from .mounts import COPY_UP, mount_of, of_default
-from .spec import NAMESPACES, NO_BOUND, PERIOD, mappings, quota_of
+from .spec import NAMESPACES, NO_BOUND, PERIOD, Extent, mappings, quota_of
 
 __all__ = ["from_spec"]
 
@@ -339,7 +339,7 @@ def _identity(
             problems += _lines(error)
             return
         for key, extents, expected in zip(("uid", "gid"), maps, wanted, strict=True):
-            if "user" in fields["namespaces"] and tuple(extents) != expected:
+            if "user" in fields["namespaces"] and not _begins_so(extents, *expected):
                 problems.append(
                     f"linux.{key}Mappings: the annotation {PREFIX}ids says {list(expected)}"
                 )
@@ -360,6 +360,19 @@ def _identity(
     fields["host_uids"] = maps[0][0][2]
     if maps[1][0][2] != fields["host_uids"]:
         problems.append("linux.gidMappings[0].size: must be that of linux.uidMappings[0]")
+
+
+def _begins_so(extents: list[Any], expected: Extent) -> bool:
+    """Whether a map is the one that an ordinary user may have in its place as well: from its own
+    id on, with subordinate ids behind it."""
+    following, start, count = expected
+    total = 0
+    for inside, _, many in extents:
+        if inside != following:
+            return False
+        following += many
+        total += many
+    return total == count and bool(extents) and extents[0][1] == start
 
 
 _EXTENT = ("containerID", "hostID", "size")
