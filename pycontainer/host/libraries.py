@@ -56,15 +56,15 @@ def needed_files(programs: Iterable[str]) -> list[str]:
             found[one.interpreter] = None
         rpath = () if one.runpath else (*one.rpath, *inherited)
         for name in one.needed:
-            place = _find(name, one, path, rpath)
+            place = _find(name, one, rpath)
             if place is not None:
                 found[place] = None
                 waiting.append((place, rpath))
     return list(found)
 
 
-def _find(name: str, user: _Object, path: str, rpath: tuple[str, ...]) -> str | None:
-    for place in _candidates(name, user, path, rpath):
+def _find(name: str, user: _Object, rpath: tuple[str, ...]) -> str | None:
+    for place in _candidates(name, user, rpath):
         if os.path.exists(place):
             library = _read(place)
             if library is not None and library.kind == user.kind:
@@ -72,15 +72,12 @@ def _find(name: str, user: _Object, path: str, rpath: tuple[str, ...]) -> str | 
     return None
 
 
-def _candidates(name: str, user: _Object, path: str, rpath: tuple[str, ...]) -> Iterator[str]:
+def _candidates(name: str, user: _Object, rpath: tuple[str, ...]) -> Iterator[str]:
     if "/" in name:
         yield name
         return
-    origin = os.path.dirname(os.path.realpath(path))
-    for written in (*rpath, *user.runpath):
-        directory = written.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
-        if directory.startswith("/"):
-            yield os.path.join(directory, name)
+    for directory in (*rpath, *user.runpath):
+        yield os.path.join(directory, name)
     yield from _cached(name)
     for directory in _DIRECTORIES:
         yield os.path.join(directory, name)
@@ -115,12 +112,12 @@ def _read(path: str) -> _Object | None:
     """The file's dynamic section; None for a file that is no ELF file or cannot be read."""
     try:
         with open(path, "rb", buffering=0) as file:
-            return _parse(file.fileno())
-    except (OSError, struct.error, ValueError):
+            return _parse(file.fileno(), os.path.dirname(os.path.realpath(path)))
+    except (OSError, struct.error, ValueError, OverflowError):
         return None
 
 
-def _parse(fd: int) -> _Object | None:
+def _parse(fd: int, origin: str) -> _Object | None:
     header = os.pread(fd, 64, 0)
     if header[:4] != b"\x7fELF":
         return None
@@ -128,7 +125,7 @@ def _parse(fd: int) -> _Object | None:
     at, size, count = struct.unpack_from(
         order + ("Q14xHH" if wide else "I10xHH"), header, 32 if wide else 28
     )
-    table = os.pread(fd, size * count, at)
+    table = _part(fd, size * count, at)
     loads, dynamic, interpreter = [], b"", ""
     for number in range(count):
         entry = table[number * size : (number + 1) * size]
@@ -139,9 +136,9 @@ def _parse(fd: int) -> _Object | None:
         if kind == _LOAD:
             loads.append((address, offset, length))
         elif kind == _DYNAMIC:
-            dynamic = os.pread(fd, length, offset)
+            dynamic = _part(fd, length, offset)
         elif kind == _INTERPRETER:
-            interpreter = os.fsdecode(os.pread(fd, length, offset).split(b"\0")[0])
+            interpreter = os.fsdecode(_part(fd, length, offset).split(b"\0")[0])
     form = struct.Struct(order + ("qQ" if wide else "iI"))
     tags: dict[int, list[int]] = {}
     for tag, value in form.iter_unpack(dynamic[: len(dynamic) // form.size * form.size]):
@@ -158,7 +155,18 @@ def _parse(fd: int) -> _Object | None:
         return os.fsdecode(os.pread(fd, 4096, strings + place).split(b"\0")[0])
 
     def paths(tag: int) -> tuple[str, ...]:
-        return tuple(one for value in tags.get(tag, ()) for one in text(value).split(":") if one)
+        found = ":".join(map(text, tags.get(tag, ())))
+        found = found.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+        return tuple(one for one in found.split(":") if one.startswith("/"))
 
     needed = tuple(map(text, tags.get(_NEEDED, ())))
     return _Object(header[4:6] + header[18:20], interpreter, needed, paths(_RPATH), paths(_RUNPATH))
+
+
+_LARGEST = 1 << 20  # bytes of a table, in any file that makes sense
+
+
+def _part(fd: int, length: int, offset: int) -> bytes:
+    if length > _LARGEST:
+        raise ValueError("the file is malformed")
+    return os.pread(fd, length, offset)

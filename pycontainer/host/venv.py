@@ -7,12 +7,12 @@ prefix does (Modules/getpath.py in its sources; PEP 405).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..declare.mounts import bind
 from .mounts import VENV_DIRECTORIES, HostView, View, hops, is_crowded
 
-__all__ = ["venv_settings", "venv_view"]
+__all__ = ["venv_extensions", "venv_libraries", "venv_settings", "venv_view"]
 
 
 def venv_settings(directory: str) -> dict[str, str]:
@@ -30,17 +30,20 @@ def venv_settings(directory: str) -> dict[str, str]:
     return settings
 
 
-def venv_view(directory: str, place: str | None = None) -> HostView:
+def venv_view(
+    directory: str, place: str | None = None, libraries: Iterable[str] | None = None
+) -> HostView:
     """The virtual environment at *directory* with the Python that it was made from.
 
     That is: what the environment consists of, the interpreter behind its ``python``, the standard
     library and the prefix of that interpreter (of one such as /usr, only Python's parts), and the
-    directories that the dynamic loader searches.  With ``include-system-site-packages``, Debian's
+    host's shared libraries that they need.  With ``include-system-site-packages``, Debian's
     further places of packages as well.
 
     Arguments:
         directory: of the host.
         place: where the environment is seen in the container, if not at its own place.
+        libraries: what ``venv_libraries`` has found; None to look for them, which takes a while.
 
     Raises:
         FileNotFoundError: *directory* is no virtual environment, or its interpreter or the standard
@@ -66,13 +69,59 @@ def venv_view(directory: str, place: str | None = None) -> HostView:
             view.show(part)
     else:
         view.show(base)
-    view.show_loader()
+    for library in venv_libraries(directory) if libraries is None else libraries:
+        view.show(library)
+    view.show("/etc/ld.so.cache")  # for those that lie where the loader would not look
     for hop in hops(executable):
         if place is None or not hop.startswith(directory + "/"):
             view.show(hop)
     if place is None:
         return view.mounts()
     return HostView((*view.mounts(), bind(directory, place)))
+
+
+def venv_extensions(directory: str) -> list[str]:
+    """The directories in which the environment and its Python have their extension modules.
+
+    Installing or removing a distribution changes one of them.
+
+    Raises:
+        FileNotFoundError: as ``venv_view``.
+    """
+    settings = venv_settings(directory)
+    version = _version(settings, directory)
+    base = _base_prefix(settings, os.path.join(directory, "bin", "python"), version)
+    found = [os.path.join(os.path.dirname(one), "lib-dynload") for one in _landmarks(base, version)]
+    for name in ("lib", "lib64"):
+        found.append(os.path.join(directory, name, f"python{version}", "site-packages"))
+    return [*dict.fromkeys(os.path.realpath(one) for one in found if os.path.isdir(one))]
+
+
+def venv_libraries(directory: str) -> list[str]:
+    """The host's shared libraries that the environment's Python and extension modules need.
+
+    Raises:
+        FileNotFoundError: as ``venv_view``.
+    """
+    from .libraries import needed_files
+
+    programs = [os.path.join(directory, "bin", "python")]
+    for place in venv_extensions(directory):
+        for parent, _, names in os.walk(place):
+            programs += [
+                os.path.join(parent, name)
+                for name in names
+                if name.endswith(".so") or ".so." in name
+            ]
+    own = directory + "/"
+    found = [one for one in needed_files(programs) if not one.startswith(own)]
+    # No library names this one: glibc loads it when a thread is cancelled (pthread_cancel(3)).
+    for one in found:
+        sibling = os.path.join(os.path.dirname(one), "libgcc_s.so.1")
+        if os.path.basename(one).startswith("libc.so") and os.path.exists(sibling):
+            found.append(sibling)
+            break
+    return [*dict.fromkeys(found)]
 
 
 def _version(settings: dict[str, str], directory: str) -> str:
@@ -85,7 +134,7 @@ def _version(settings: dict[str, str], directory: str) -> str:
         found = [one.name for one in entries if one.name.startswith(("python", "pypy"))]
     if not found:
         raise FileNotFoundError(2, "no lib/python…", directory)
-    return max(found).lstrip("pyton")
+    return found[0].removeprefix("python").removeprefix("pypy")
 
 
 def _base_prefix(settings: dict[str, str], executable: str, version: str) -> str:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from attrs import field, frozen
 
 from ..declare.checks import host_path
+from .places import cache_directory
 from .software import Progress, SoftwareError
 
 __all__ = ["Cache"]
@@ -32,15 +33,6 @@ OVERFLOW_ID = 65534
 """How a user namespace shows owners that it does not map (user_namespaces(7))."""
 
 
-def _default_directory() -> str:
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the XDG specification: a relative one is ignored
-        if os.geteuid() == 0:
-            return "/var/cache/pycontainer"
-        base = os.path.expanduser("~/.cache")
-    return os.path.join(base, "pycontainer")
-
-
 @frozen
 class Cache:
     """A directory of fetched software.
@@ -52,7 +44,7 @@ class Cache:
             /var/cache/pycontainer for root.  Made when the first entry is.
     """
 
-    directory: str = field(factory=_default_directory, converter=host_path)
+    directory: str = field(factory=cache_directory, converter=host_path)
 
     def entry(
         self,

@@ -47,6 +47,18 @@ def session_directory() -> Iterator[Path]:
     remove_tree(str(folder))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_users(session_directory: Path) -> Iterator[None]:
+    """What is kept between starts is kept below a directory of the run's."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(session_directory / "cache")
+    yield
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
 @pytest.fixture(scope="session")
 def program(session_directory: Path) -> bytes:
     """A program without libraries that says "greeting", a file's first line and a variable."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import socket
 import stat
 import subprocess
@@ -216,6 +217,28 @@ def test_search_paths_are_joined(project):
 def test_a_virtual_environment_has_numpy(project):
     script = "import numpy, sys; print(numpy.arange(4).sum(), sys.prefix)"
     assert python(shell_container(VENV), script) == f"6 {sys.prefix}\n"
+
+
+def test_a_virtual_environment_brings_nothing_else(project):
+    """Of the host there is the Python behind it, with its libraries, and a shell."""
+    script = f"""
+import os, sysconfig
+stdlib = sysconfig.get_path("stdlib")
+known = (
+    {sys.prefix!r}, {str(project)!r}, stdlib, os.path.expanduser("~"),
+    "/dev", "/proc", "/sys", "/tmp", "/run",
+)
+for parent, directories, names in os.walk("/"):
+    directories[:] = [one for one in directories if os.path.join(parent, one) not in known]
+    print(*(os.path.join(parent, name) for name in names), sep="\\n")
+print("end")
+"""
+    found = python(shell_container(VENV), script).splitlines()
+    assert found.pop() == "end"
+    usual = r"/etc/(passwd|group|hosts|ld\.so\.cache)|/bin/(ba)?sh"
+    mine = r"(/usr)?/lib\S*/(lib[^/]*|ld-[^/]*)\.so[^/]*|.*/python3?(\.\d+)?"
+    strange = [one for one in found if one and not re.fullmatch(f"{usual}|{mine}", one)]
+    assert strange == []
 
 
 def test_software_is_read_only(project):

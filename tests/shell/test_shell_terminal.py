@@ -116,8 +116,8 @@ def test_jobs():
 def test_the_size_of_the_window():
     script = (
         "import os, time\n"
-        "print(*os.get_terminal_size())\n"
         "before = os.get_terminal_size()\n"
+        "print(*before, flush=True)\n"
         "while os.get_terminal_size() == before: time.sleep(0.02)\n"
         "print(*os.get_terminal_size())\n"
     )

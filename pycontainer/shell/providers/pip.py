@@ -10,7 +10,7 @@ from ...host.venv import venv_view
 from ..cache import Cache, key_of
 from ..software import Pip, Progress, Software
 from .index_settings import index_settings
-from .venv import venv_paths
+from .venv import remembered_libraries, venv_paths
 
 __all__ = ["provide"]
 
@@ -36,7 +36,7 @@ def provide(request: Pip, *, cache: Cache | None, progress: Progress | None) -> 
     directory = cache.entry("pip", key, make, what=what, progress=progress)
     return Software(
         label=_label(request),
-        mounts=(venv_view(directory, place),),
+        mounts=(venv_view(directory, place, remembered_libraries(directory, cache)),),
         env={"VIRTUAL_ENV": place},
         search_paths=venv_paths(directory, place),
     )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from ...host.venv import venv_settings, venv_view
-from ..cache import Cache
+from ...host.venv import venv_extensions, venv_libraries, venv_settings, venv_view
+from ..places import cache_directory
+from ..records import read_record, write_record
 from ..software import Progress, Software, SoftwareError, Venv
+
+if TYPE_CHECKING:
+    from ..cache import Cache
 
 __all__ = ["provide"]
 
@@ -18,7 +23,7 @@ def provide(request: Venv, *, cache: Cache | None, progress: Progress | None) ->
     """The environment's files, and PATH as its own ``activate`` sets it."""
     directory = request.path
     try:
-        view = venv_view(directory)
+        view = venv_view(directory, None, remembered_libraries(directory, cache))
         settings = venv_settings(directory)
     except FileNotFoundError as error:
         raise SoftwareError(_trouble(directory, error)) from error
@@ -30,6 +35,18 @@ def provide(request: Venv, *, cache: Cache | None, progress: Progress | None) ->
         env={"VIRTUAL_ENV": directory},
         search_paths=venv_paths(directory),
     )
+
+
+def remembered_libraries(directory: str, cache: Cache | None) -> list[str]:
+    """``venv_libraries``, looked for anew when something has been installed."""
+    shelf = os.path.join(cache_directory() if cache is None else cache.directory, "libraries")
+    found = read_record(shelf, directory)
+    if found is None:
+        libraries = venv_libraries(directory)
+        marked = [*venv_extensions(directory), f"{directory}/bin/python", "/etc/ld.so.cache"]
+        write_record(shelf, directory, marked, os.fsencode("\0".join(libraries)))
+        return libraries
+    return os.fsdecode(found).split("\0")
 
 
 def venv_paths(directory: str, place: str | None = None) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,66 @@
+"""What was found out about files, kept until one of them changes.
+
+A record is a file of the caller's with the marks of the files that it is about; it is trusted where
+nobody else could have written it, and it is only ever a shorter way to what looking again would
+give.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from zlib import crc32
+
+__all__ = ["mark_of", "read_record", "write_record"]
+
+
+def mark_of(path: str) -> str:
+    """What is another one when the file or directory at *path* is."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return "-"
+    # Changing a directory's entries or a file's content changes its ctime, and nobody can set that.
+    return f"{found.st_dev}.{found.st_ino}.{found.st_ctime_ns}"
+
+
+def read_record(shelf: str, key: str) -> bytes | None:
+    """The record *key* in the directory *shelf*, if it is there and its files are as they were."""
+    try:
+        fd = os.open(_place(shelf, key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with open(fd, "rb", buffering=0) as file:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not stat.S_ISREG(found.st_mode):
+            return None
+        head, _, content = file.read().partition(b"\0\0")
+    known, *marks = os.fsdecode(head).split("\0")
+    if known != key or len(marks) % 2:
+        return None
+    for path, mark in zip(marks[::2], marks[1::2], strict=True):
+        if mark_of(path) != mark:
+            return None
+    return content
+
+
+def write_record(shelf: str, key: str, paths: Iterable[str], content: bytes) -> None:
+    """Keep a record about the files *paths*; where that is impossible, nothing is kept."""
+    head = [key]
+    for path in paths:
+        head += (path, mark_of(path))
+    place = _place(shelf, key)
+    new = f"{place}.{os.getpid()}"
+    try:
+        os.makedirs(shelf, 0o700, exist_ok=True)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(os.fsencode("\0".join(head)) + b"\0\0" + content)
+        os.rename(new, place)
+    except OSError:
+        pass
+
+
+def _place(shelf: str, key: str) -> str:
+    return os.path.join(shelf, f"{crc32(os.fsencode(key)):08x}")
