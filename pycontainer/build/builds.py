@@ -98,13 +98,8 @@ def build(
             if known is not None:
                 return BuildResult(known, digest, True)
             shell = shell_for(request)
-            bundle = make_bundle(
-                os.path.join(place.directory, "bundle"),
-                request,
-                inputs,
-                shell,
-                maps_root=runtime == "runc",
-            )
+            path = os.path.join(place.directory, "bundle")
+            bundle = make_bundle(path, request, inputs, shell, runtime)
             say("building")
             completed = _run(bundle, runtime, log, cancel)
             say("outputs")

@@ -61,17 +61,13 @@ def make_bundle(
     request: BuildRequest,
     inputs: Mapping[str, StoredPath],
     shell: Shell | None,
-    *,
-    maps_root: bool = False,
+    runtime: str = "native",
 ) -> Bundle:
     """Make the bundle of *request* at *path*, which must not exist.
 
-    Arguments:
-        maps_root: for an ordinary user: a subordinate id is root inside, where there is one.  runc
-            does not start without a root.
-
     Raises:
-        OSError.
+        OSError: it cannot be written.
+        ValueError: the runtime cannot have what is no UTF-8.
     """
     root = os.geteuid() == 0
     spec = request_spec(
@@ -83,8 +79,9 @@ def make_bundle(
         network_files=network_files_here(),
         terminal=False,
     )
-    if maps_root and not root:
+    if runtime == "runc" and not root:
         _map_root(spec)
+    text = _encoded(spec, runtime)
     bundle = Bundle(path, request)
     os.mkdir(path, 0o700)
     for name in ("root", "inputs", "scratch"):
@@ -111,8 +108,8 @@ def make_bundle(
         places.make("/" + os.path.dirname(output))
     if root:
         _give(os.path.join(path, "scratch"))
-    with open(os.path.join(path, "config.json"), "w") as out:
-        json.dump(spec, out, indent=1)
+    with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as out:
+        out.write(text)
     return bundle
 
 
@@ -128,7 +125,22 @@ def _shell_options(request: BuildRequest, shell: Shell | None) -> dict[str, Any]
     return {"shell": shell.path, "shell_files": files}
 
 
+def _encoded(spec: dict[str, Any], runtime: str) -> str:
+    text = json.dumps(spec, ensure_ascii=False, indent=1)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        if runtime != "native":
+            near = error.object[max(0, error.start - 40) : error.end]
+            raise ValueError(
+                f"{runtime} takes UTF-8 alone, which this is not: {near!r}; runtime='native' does"
+            ) from None
+        return json.dumps(spec, indent=1)
+    return text
+
+
 def _map_root(spec: dict[str, Any]) -> None:
+    """A subordinate id is root inside, where there is one: runc does not start without a root."""
     from ..oci import from_spec
     from ..oci.ids import caller_maps
 

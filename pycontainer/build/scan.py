@@ -26,7 +26,7 @@ from typing import Any
 
 from attrs import frozen
 
-from .needles import Needles
+from .needles import Needles, Spans
 
 __all__ = ["ChangedError", "Scanned", "UnfitFileError", "scan"]
 
@@ -180,24 +180,29 @@ class Stream:
         self._hasher = _Hasher()
         # The tail of a block stands before the next, for needles across the border.
         self._overlap = self._needles.overlap
-        self._blocks = [bytearray(self._overlap + BLOCK) for _ in range(2)]
+        self._length = BLOCK
+        self._blocks = [bytearray(self._overlap + self._length) for _ in range(2)]
         self._views = [memoryview(block) for block in self._blocks]
         self._now = 0
         self._start = self._at = self._overlap  # nothing before the first block
-        self._first = self._overlap
+        self._spans = Spans()
         self._size = 0
 
     def begin(self) -> None:
         self._write(_BEGIN)
 
     def link(self, target: bytes) -> None:
-        self._write(_LINK + _string(target) + _END)
+        self._write(_LINK)
+        self._write_text(target)
+        self._write(_END)
 
     def enter(self) -> None:
         self._write(_DIRECTORY)
 
     def entry(self, name: bytes) -> None:
-        self._write(_ENTRY + _string(name) + _NODE)
+        self._write(_ENTRY)
+        self._write_text(name)
+        self._write(_NODE)
 
     def leave_entry(self) -> None:
         self._write(_END)
@@ -222,15 +227,18 @@ class Stream:
         self._write(head + size.to_bytes(8, "little"))
         left = size
         while left:
-            room = self._views[self._now][self._at : min(self._at + left, self._overlap + BLOCK)]
+            room = self._views[self._now][
+                self._at : min(self._at + left, self._overlap + self._length)
+            ]
             got = os.readv(fd, [room])
             if got == 0:
                 break
             if copy is not None:
                 copy(room[:got])
+            self._spans.add(self._at, self._at + got)
             self._at += got
             left -= got
-            if self._at == self._overlap + BLOCK:
+            if self._at == self._overlap + self._length:
                 self._turn()
         if left or os.read(fd, 1):
             import errno
@@ -248,16 +256,26 @@ class Stream:
         """End the thread, if there is one."""
         self._hasher.close()
 
-    def _write(self, data: bytes) -> None:
-        at, end = 0, self._overlap + BLOCK
+    def _write_text(self, text: bytes) -> None:
+        """A string that is searched."""
+        self._write(len(text).to_bytes(8, "little"))
+        self._write(text, True)
+        self._write(bytes(-len(text) % 8))
+
+    def _write(self, data: bytes, searched: bool = False) -> None:
+        at, end = 0, self._overlap + self._length
         while len(data) - at >= end - self._at:
             piece = end - self._at
             self._blocks[self._now][self._at : end] = data[at : at + piece]
+            if searched:
+                self._spans.add(self._at, end)
             self._at = end
             at += piece
             self._turn()
         rest = len(data) - at
         self._blocks[self._now][self._at : self._at + rest] = data[at:] if at else data
+        if searched:
+            self._spans.add(self._at, self._at + rest)
         self._at += rest
 
     def _turn(self) -> None:
@@ -267,11 +285,12 @@ class Stream:
         view, at = self._views[self._now], self._at
         self._size += at - self._start
         self._hasher.update(view[self._start : at])
-        self._needles.search(self._blocks[self._now], self._first, at)
+        self._needles.search(self._blocks[self._now], self._spans)
         other = 1 - self._now
-        tail = min(self._overlap, at - self._first)
-        self._views[other][self._overlap - tail : self._overlap] = view[at - tail : at]
-        self._now, self._first = other, self._overlap - tail
+        # What comes before the first block is in no span.
+        self._views[other][: self._overlap] = view[at - self._overlap : at]
+        self._spans = self._spans.moved(at - self._overlap, at - self._overlap)
+        self._now = other
         self._start = self._at = self._overlap
 
 

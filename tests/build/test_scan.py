@@ -114,7 +114,7 @@ def test_needles_across_the_border_of_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(scanning, "BLOCK", 256)
     needle = "0123456789abcdfghijklmnpqrsvwxyz"
     path = tmp_path / "file"
-    for place in range(600):  # across the second border and the third, and the frame around it
+    for place in range(0, 600, 2):  # across two borders, and with the frame around it
         path.write_bytes(bytes(place) + needle.encode() + bytes(600 - place))
         assert scan(path, [needle, "x" * 100, "0" * 7]).references == (needle,), place
 
@@ -133,11 +133,15 @@ def test_any_needles_in_any_text(tmp_path, monkeypatch, data):
     needles = data.draw(st.lists(st.text(letters, min_size=1, max_size=40), unique=True))
     path = tmp_path / "file"
     path.write_text(text)
-    expected = {needle for needle in needles if needle in text}
-    # The words of the archive itself are searched too.
-    frame = archive(path).replace(text.encode(), b"\0") if text else archive(path)
-    framed = {needle for needle in needles if needle.encode() in frame}
-    assert expected <= set(scan(path, needles).references) <= expected | framed
+    assert set(scan(path, needles).references) == {one for one in needles if one in text}
+
+
+def test_the_words_of_the_archive_are_not_searched(tmp_path):
+    (tmp_path / "a").write_bytes(b"in a name")
+    (tmp_path / "a").chmod(0o755)
+    (tmp_path / "b").symlink_to("to")
+    words = ["nix", "executable", "contents", "symlink", "directory", "entry", "(", "name", "t"]
+    assert scan(tmp_path, words).references == ("name", "t")
 
 
 @pytest.mark.parametrize("count", [1, 5, 40, 300])
@@ -244,7 +248,7 @@ def test_a_device_is_refused_and_not_opened(tree):
 
 def test_nested_without_end(tmp_path):
     deep = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(1500):
+    for _ in range(400):
         os.mkdir("d", dir_fd=deep)
         inner = os.open("d", os.O_RDONLY, dir_fd=deep)
         os.close(deep)
