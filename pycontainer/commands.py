@@ -37,6 +37,7 @@ def run_command(
     stdin: Stream = None,
     stdout: Stream = None,
     stderr: Stream = None,
+    pass_fds: Iterable[int] = (),
     relayed_signals: Iterable[int] = RELAYED,
     process_spawned_hook: Callable[[Running[None]], object] | None = None,
     **options: Unpack[ContainerOptions],
@@ -63,6 +64,8 @@ def run_command(
             DEVNULL types the end of the input.  Another stderr than None passes the terminal by.
         stdin, stdout, stderr: None (the caller's own), PIPE, DEVNULL, STDOUT, a file or a
             descriptor.
+        pass_fds: descriptors that the program has too, under the same numbers, and with them
+            whatever they lead to.  Directories are refused.
         relayed_signals: signals that go to the program while the caller waits (main thread
             only).  A second one, or five seconds, kills the container.
         process_spawned_hook: called in the caller with the ``Running`` before the program starts.
@@ -88,6 +91,7 @@ def run_command(
             Text.of(text, encoding, errors),
             tty,
             streams,
+            pass_fds,
             process_spawned_hook,
             options,
             deadline,
@@ -110,6 +114,7 @@ def start_command(
     stdin: Stream = None,
     stdout: Stream = None,
     stderr: Stream = None,
+    pass_fds: Iterable[int] = (),
     process_spawned_hook: Callable[[Running[None]], object] | None = None,
     **options: Unpack[ContainerOptions],
 ) -> Running[None]:
@@ -130,6 +135,7 @@ def start_command(
         Text.of(text, encoding, errors),
         tty,
         (stdin, stdout, stderr),
+        pass_fds,
         process_spawned_hook,
         options,
         None,
@@ -155,6 +161,7 @@ def exec_command(
     stdin: Stream = None,
     stdout: Stream = None,
     stderr: Stream = None,
+    pass_fds: Iterable[int] = (),
     relayed_signals: Iterable[int] = RELAYED,
     process_spawned_hook: Callable[[Running[None]], object] | None = None,
 ) -> Completed[None]:
@@ -189,6 +196,7 @@ def exec_command(
             text=Text.of(text, encoding, errors),
             tty=tty,
             streams=streams,
+            pass_fds=pass_fds,
             process_spawned_hook=process_spawned_hook,
             deadline=deadline,
             quiet=True,
@@ -208,6 +216,7 @@ def start_exec(
     text: Text | None = None,
     tty: bool = False,
     streams: tuple[Stream, Stream, Stream] = (None, None, None),
+    pass_fds: Iterable[int] = (),
     process_spawned_hook: Callable[[Running[None]], object] | None = None,
     deadline: float | None = None,
     quiet: bool = False,
@@ -222,7 +231,7 @@ def start_exec(
         The others are those of ``exec_command``, which says what is raised.
     """
     container = Container(env=env or {}, cwd=cwd)  # checks them
-    command = Command.of(argv, container.env, container.cwd)
+    command = Command.of(argv, container.env, container.cwd, pass_fds)
     pidfd, join, seccomp = find_target(pid)
     try:
         return start_join(
@@ -274,6 +283,7 @@ def _start(
     text: Text | None,
     tty: bool,
     streams: tuple[Stream, Stream, Stream],
+    pass_fds: Iterable[int],
     hook: Callable[[Running[None]], object] | None,
     options: ContainerOptions,
     deadline: float | None,
@@ -281,7 +291,7 @@ def _start(
     relay: Relay = NO_RELAY,
 ) -> Running[None]:
     container = to_container(mounts, options)
-    command = Command.of(argv, container.env)
+    command = Command.of(argv, container.env, passed=pass_fds)
     return start(
         container,
         None,

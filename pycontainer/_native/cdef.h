@@ -82,6 +82,7 @@ struct pc_request {
     uint32_t join_namespaces, join_uid, join_gid, join_no_new_privileges, join_pid, before_start;
     uint64_t join_capabilities[5];
 };
+enum { PC_PASSED_MOST, PC_PID_DIGITS, ... };
 struct pc_command {
     uint32_t candidates, arguments, variables, directory, passed, own_pid;
 };

@@ -107,6 +107,8 @@ int pc_tie_to(int parent)
     return ended.revents ? EOWNERDEAD : 0;
 }
 
+int pc_call = PC_FD_CALL;
+
 /* Sends one message to the caller: its kind, its body and, unless -1, a descriptor.
    Returns 0 or an errno. */
 int pc_say_with(int kind, const void *body, size_t length, int fd)
@@ -130,7 +132,7 @@ int pc_say_with(int kind, const void *body, size_t length, int fd)
         memcpy(CMSG_DATA(c), &fd, sizeof(int));
     }
     do
-        sent = sendmsg(PC_FD_CALL, &message, MSG_NOSIGNAL);
+        sent = sendmsg(pc_call, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent < 0 ? errno : 0;
 }

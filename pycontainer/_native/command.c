@@ -25,6 +25,8 @@ _Static_assert(sizeof(char *) == sizeof(uint64_t), "offsets are turned into poin
 static struct {
     char **candidates, **arguments, **variables;
     const char *directory; /* of a join: where it goes first */
+    const uint64_t *numbers; /* of the descriptors that are passed on, in the program */
+    char *own_pid;           /* where the program's pid is to stand, or NULL */
     int parent;            /* a pidfd of the init, for the program's process; or -1 */
     /* what the program's process leaves behind; what it executes has a memory of its own */
     volatile enum { STARTING, EXECUTING, REFUSED } state;
@@ -65,9 +67,12 @@ static bool read_command(const struct pc_request *request)
         list[counts[i]] = NULL;
         at += ((uint64_t)counts[i] + 1) * sizeof(char *);
     }
-    if (header->directory >= length)
+    if (header->directory >= length || header->passed > (length - at) / sizeof(uint64_t) ||
+        header->own_pid + (uint64_t)PC_PID_DIGITS >= length)
         return false;
     command.directory = header->directory ? payload + header->directory : NULL;
+    command.numbers = (const uint64_t *)(payload + at);
+    command.own_pid = header->own_pid ? payload + header->own_pid : NULL;
     return counts[0] > 0 && counts[1] > 0;
 }
 
@@ -139,6 +144,16 @@ static void explain(void)
     struct statvfs mounted;
     char body[sizeof(failure) + 4096 + LINE], detail[LINE] = "";
 
+    if (failure.error == EACCES && command.candidates[1]) {
+        /* A directory of PATH that may not be searched holds nothing, as for a shell. */
+        for (which = 0; command.candidates[which]; which++)
+            if (lstat(command.candidates[which], &status) == 0)
+                break;
+        if (!command.candidates[which]) {
+            failure.error = ENOENT;
+            which = 0;
+        }
+    }
     if (failure.error == ENOENT) /* which of them is there, then? */
         for (unsigned i = 0; command.candidates[i] && failure.at == PC_EXEC_PLAIN; i++) {
             if (lstat(command.candidates[i], &status) != 0)
@@ -202,6 +217,33 @@ static void take_terminal(void)
         fail(errno, PC_STAGE_TERMINAL);
 }
 
+/* Puts the descriptors that are passed on where the program expects them, and its pid into its
+   environment.  The caller is told of a failure by a socket that is out of their way. */
+static void take_passed(void)
+{
+    int fds[PC_PASSED_MOST];
+    const int count = pc_passed(fds);
+    int above = PC_FD_KEPT;
+
+    if (command.own_pid)
+        snprintf(command.own_pid, PC_PID_DIGITS + 1, "%d", (int)getpid());
+    if (count == 0)
+        return;
+    for (int i = 0; i < count; i++)
+        if (command.numbers[i] >= (uint64_t)above)
+            above = (int)command.numbers[i] + 1;
+    const int call = fcntl(PC_FD_CALL, F_DUPFD_CLOEXEC, above);
+    if (call < 0)
+        fail(errno, PC_STAGE_START);
+    pc_call = call;
+    for (int i = 0; i < count; i++)
+        if ((fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, above)) < 0)
+            fail(errno, PC_STAGE_START);
+    for (int i = 0; i < count; i++)
+        if (dup2(fds[i], (int)command.numbers[i]) < 0)
+            fail(errno, PC_STAGE_START);
+}
+
 /* A program starts with none blocked. */
 static void let_signals_in(void)
 {
@@ -223,6 +265,7 @@ static int start_program(void *unused)
     }
     if (error)
         fail(error, stage);
+    take_passed();
     if (pc_run_plan(2) != 0)
         _exit(125);
     command.state = EXECUTING;
@@ -260,8 +303,10 @@ __attribute__((noreturn)) static void run_below_init(void)
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     pid_t pid = clone(start_program, stack + sizeof(stack),
                       CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
+    pc_call = PC_FD_CALL; /* it shares this memory, not the descriptors */
     if (pid < 0)
         fail(errno, PC_STAGE_FORK);
+    pc_drop_passed();
     if (command.state != EXECUTING) {
         if (command.state == REFUSED)
             explain();
@@ -291,6 +336,7 @@ __attribute__((noreturn)) static void run_as_first(void)
             _exit(125);
     }
     take_terminal();
+    take_passed();
     if (pc_run_plan(2) != 0)
         _exit(125);
     let_signals_in();

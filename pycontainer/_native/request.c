@@ -18,6 +18,10 @@ static const struct pc_request *current;
 static int others[1 + PC_WATCH_PARENTS + PC_WATCH_MOST]; /* and a memfd that none wants */
 static int other_count;
 
+/* And what a program is to have of its caller's, above the numbers that have a use here. */
+static int passed[PC_PASSED_MOST];
+static int passed_count;
+
 const struct pc_request *pc_current_request(void)
 {
     return current;
@@ -40,12 +44,52 @@ static bool fits(const struct pc_request *request, uint64_t size)
            request->before_start <= request->step_count;
 }
 
+/* Takes what a program is to have from the end of *fds*.  Returns 0 or an errno. */
+static int take_passed(const struct pc_request *request, const int *fds, int *count)
+{
+    const struct pc_command *command = (const void *)((const char *)request + request->payload);
+
+    if (!(request->flags & PC_REQUEST_COMMAND) || request->payload_length < sizeof(*command))
+        return 0;
+    if (command->passed > PC_PASSED_MOST || (int)command->passed > *count)
+        return EBADMSG;
+    *count -= (int)command->passed;
+    memcpy(passed, fds + *count, command->passed * sizeof(*passed));
+    passed_count = (int)command->passed;
+    return pc_raise_fds(passed, passed_count);
+}
+
+/* Those descriptors; how many. */
+int pc_passed(int *fds)
+{
+    memcpy(fds, passed, (size_t)passed_count * sizeof(*fds));
+    return passed_count;
+}
+
+/* The lowest of their numbers from *first* on; ~0 when there is none. */
+unsigned pc_next_passed(unsigned first)
+{
+    unsigned next = ~0U;
+
+    for (int i = 0; i < passed_count; i++)
+        if ((unsigned)passed[i] >= first && (unsigned)passed[i] < next)
+            next = (unsigned)passed[i];
+    return next;
+}
+
+/* In a process that has a copy of them besides the program. */
+void pc_drop_passed(void)
+{
+    while (passed_count > 0)
+        close(passed[--passed_count]);
+}
+
 /* The first message of the call, checked; NULL when there is none (the caller has gone) or it is
    not ours, which the caller then has been told. */
 const struct pc_request *pc_receive_request(void)
 {
     static char buffer[INLINE] __attribute__((aligned(16)));
-    int fds[1 + PC_WATCH_PARENTS + PC_WATCH_MOST];
+    int fds[1 + PC_WATCH_PARENTS + PC_WATCH_MOST + PC_PASSED_MOST];
     int count = sizeof(fds) / sizeof(fds[0]), memfd = -1;
     ssize_t length = pc_receive(PC_FD_CALL, buffer, sizeof(buffer), fds, &count, 0);
     const struct pc_request *request = (const void *)buffer;
@@ -75,14 +119,18 @@ const struct pc_request *pc_receive_request(void)
     }
     if (memfd >= 0)
         close(memfd);
-    other_count = count - (memfd >= 0);
-    memcpy(others, fds + (memfd >= 0), (size_t)other_count * sizeof(*others));
     if (!error && (size < sizeof(*request) || !fits(request, size)))
+        error = EBADMSG;
+    if (!error)
+        error = take_passed(request, fds, &count);
+    other_count = count - (memfd >= 0);
+    if (!error && (other_count < 0 || other_count > (int)(sizeof(others) / sizeof(others[0]))))
         error = EBADMSG;
     if (error) {
         say_failure((struct pc_failure){.step = -1, .error = error, .stage = PC_STAGE_REQUEST});
         return NULL;
     }
+    memcpy(others, fds + (memfd >= 0), (size_t)other_count * sizeof(*others));
     current = request;
     return request;
 }

@@ -138,13 +138,18 @@ void pc_drop_stdlib(void)
     held = false;
 }
 
-/* Closes every descriptor from a number on but the library.  Returns 0 or an errno. */
+/* Closes every descriptor from a number on but the library, and what is passed on to a program.
+   Returns 0 or an errno. */
 int pc_close_from(unsigned first)
 {
-    if (held && first <= PC_FD_STDLIB) {
-        if (first < PC_FD_STDLIB && syscall(SYS_close_range, first, PC_FD_STDLIB - 1, 0) != 0)
+    for (;;) {
+        unsigned kept = pc_next_passed(first);
+        if (held && first <= PC_FD_STDLIB && kept > PC_FD_STDLIB)
+            kept = PC_FD_STDLIB;
+        if (first < kept && syscall(SYS_close_range, first, kept == ~0U ? kept : kept - 1, 0) != 0)
             return errno;
-        first = PC_FD_STDLIB + 1;
+        if (kept == ~0U)
+            return 0;
+        first = kept + 1;
     }
-    return syscall(SYS_close_range, first, ~0U, 0) != 0 ? errno : 0;
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from .._native import lib
@@ -23,7 +24,7 @@ Argument: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where a program is looked for when the container's environment has no PATH."""
 
-_HEADER = struct.Struct("<4I")
+_HEADER = struct.Struct("<6I")
 
 
 class Command(NamedTuple):
@@ -34,22 +35,33 @@ class Command(NamedTuple):
         argv: the same as bytes.
         env: the program's environment.
         directory: where an ``exec_command`` runs it, or None.
+        passed: descriptors of the caller's that it has under the same numbers.
+        pid_variable: a variable of its environment that holds its own pid, or "".
     """
 
     args: list[Any]
     argv: list[bytes]
     env: Mapping[str, str]
     directory: str | None = None
+    passed: tuple[int, ...] = ()
+    pid_variable: str = ""
 
     @classmethod
     def of(
-        cls, argv: Sequence[Any], env: Mapping[str, str], directory: str | None = None
+        cls,
+        argv: Sequence[Any],
+        env: Mapping[str, str],
+        directory: str | None = None,
+        passed: Iterable[int] = (),
+        pid_variable: str = "",
     ) -> Command:
-        """Check *argv*.
+        """Check *argv* and *passed*.
 
         Raises:
             TypeError: it is a string, or one of its items is no text.
-            ValueError: it is empty, or one of its items holds a NUL.
+            ValueError: it is empty, or one of its items holds a NUL; or *passed* names a standard
+                stream, or too many.
+            OSError: one of *passed* is not open, or is a directory.
         """
         if isinstance(argv, (str, bytes, os.PathLike)):
             raise TypeError(
@@ -72,7 +84,7 @@ class Command(NamedTuple):
             packed.append(text)
         if not packed[0]:
             raise ValueError("the program's name is empty")
-        return cls(args, packed, env, directory)
+        return cls(args, packed, env, directory, _checked(passed), pid_variable)
 
     @property
     def program(self) -> str:
@@ -91,8 +103,10 @@ class Command(NamedTuple):
     def pack(self) -> bytes:
         """The bytes of a ``struct pc_command`` with all that follows it."""
         variables = [os.fsencode(f"{name}={value}") for name, value in self.env.items()]
+        if self.pid_variable:
+            variables.append(os.fsencode(f"{self.pid_variable}={'0' * lib.PC_PID_DIGITS}"))
         lists = [self.candidates(), self.argv, variables]
-        at = _HEADER.size + 8 * sum(len(one) + 1 for one in lists)
+        at = _HEADER.size + 8 * (sum(len(one) + 1 for one in lists) + len(self.passed))
         offsets: list[int] = []
         texts: list[bytes] = []
         for one in lists:
@@ -101,18 +115,39 @@ class Command(NamedTuple):
                 texts.append(text)
                 at += len(text) + 1
             offsets.append(0)
+        own_pid = at - lib.PC_PID_DIGITS - 1 if self.pid_variable else 0  # its text came last
         directory = 0
         if self.directory is not None:
             directory = at
             texts.append(os.fsencode(self.directory))
         return b"".join(
             (
-                _HEADER.pack(*map(len, lists), directory),
-                struct.pack(f"<{len(offsets)}Q", *offsets),
+                _HEADER.pack(*map(len, lists), directory, len(self.passed), own_pid),
+                struct.pack(f"<{len(offsets) + len(self.passed)}Q", *offsets, *self.passed),
                 b"\0".join(texts),
                 b"\0",
             )
         )
+
+
+def _checked(passed: Iterable[int]) -> tuple[int, ...]:
+    fds = tuple(dict.fromkeys(passed))
+    if len(fds) > lib.PC_PASSED_MOST:
+        raise ValueError(f"pass_fds has {len(fds)} descriptors; {lib.PC_PASSED_MOST} may be passed")
+    for fd in fds:
+        if not isinstance(fd, int) or isinstance(fd, bool) or fd < 0:
+            raise ValueError(f"pass_fds takes numbers of descriptors, not {fd!r}")
+        if fd < 3:
+            raise ValueError(f"pass_fds: {fd} is a standard stream; use stdin=, stdout=, stderr=")
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            # openat(fd, "..") would leave the container.
+            raise SetupError(
+                errno.EISDIR,
+                "a directory cannot be passed on; bind() shows one to a container",
+                None,
+                f"hand over descriptor {fd}",
+            )
+    return fds
 
 
 def exec_failure(error: int, why: int, text: bytes, program: str, plan: Plan | None) -> SetupError:

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._native import ffi, lib
 from ..plan.steps import Step
-from .codec.transport import to_memfd
 from .descriptor import Descriptor
 from .exchange import Exchange, reap_supervisors
-from .forkserver import Forkserver
 from .identity import Identity
 from .protocol import INLINE
 from .signals import Relay
 from .stdio import Stdio
-from .trees import send_trees
 
 if TYPE_CHECKING:
+    from .forkserver import Forkserver
     from .limits import Watch
 
 __all__ = ["Dispatch"]
@@ -41,6 +39,7 @@ class Dispatch:
         program: bool = False,
         watch: Watch | None = None,
         loader: bool = False,
+        passed: tuple[int, ...] = (),
     ) -> None:
         self._order = order if watch is None else order + watch.order
         # A loader supervises by itself: it has the supervisor's with its request.
@@ -54,6 +53,7 @@ class Dispatch:
         self._relay = relay
         self._target = target
         self._program = program
+        self._passed = passed
 
     def by_server(self, server: Forkserver) -> Exchange:
         """Order a child from the helper."""
@@ -83,7 +83,10 @@ class Dispatch:
             fds: list[int] = []
             if self._watch is not None:
                 fds = self._watch.members + (self._watch.watched if self._loader else [])
+            fds = [*fds, *self._passed]
             if self._total > INLINE:
+                from .codec.transport import to_memfd
+
                 memfd = to_memfd(self._request)
                 try:
                     socket.send_fds(exchange.call, [self._request[0]], [memfd, *fds])
@@ -96,6 +99,8 @@ class Dispatch:
             if self._watch is not None:
                 self._watch.sent()
             if self._steps and self._identity is not None:
+                from .trees import send_trees  # host root alone has some
+
                 send_trees(exchange.call, self._steps, self._identity)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the child has ended: why, it or its supervisor says

@@ -161,7 +161,16 @@ def start(
         if held is not None and held.watches:
             watch = held.watch(bool(flags & (lib.PC_REQUEST_INIT | lib.PC_REQUEST_IDLE)))
         launch = Dispatch(
-            order, request, total, streams, steps, identity, relay, watch=watch, loader=loader != 0
+            order,
+            request,
+            total,
+            streams,
+            steps,
+            identity,
+            relay,
+            watch=watch,
+            loader=loader != 0,
+            passed=() if command is None else command.passed,
         )
         try:
             if server is None or (fork and fn is not None):
@@ -255,7 +264,16 @@ def start_join(
 
     def begin(loader: int, streams: Stdio) -> Exchange:
         launch = Dispatch(
-            order, request, total, streams, (), None, relay, target, command is not None
+            order,
+            request,
+            total,
+            streams,
+            (),
+            None,
+            relay,
+            target,
+            command is not None,
+            passed=() if command is None else command.passed,
         )
         return launch.by_server(server)
 
