@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     )
     from .failures import BuildCancelledError, BuildError, ConstraintError
     from .request import BuildRequest
+    from .sandbox import step_spec
     from .spec import request_spec
     from .step import Step
-    from .step_spec import step_spec
     from .stepping import run_step
     from .store import DirectoryStore, Store
     from .streaming import StepStream, stream_step
@@ -60,7 +60,7 @@ _HOMES = {
     "request": ("BuildRequest",),
     "spec": ("request_spec",),
     "step": ("Step",),
-    "step_spec": ("step_spec",),
+    "sandbox": ("step_spec",),
     "stepping": ("run_step",),
     "store": ("DirectoryStore", "Store"),
     "streaming": ("StepStream", "stream_step"),

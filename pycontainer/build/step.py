@@ -196,6 +196,8 @@ def _check_mounts(problems: Problems, mounts: Any) -> set[str]:
             continue
         if not (mount.nosuid and mount.nodev) or mount.device:
             problems.append(f"mounts: {mount.target}: a step's binds are nosuid and nodev")
+        if mount.optional:
+            problems.append(f"mounts: {mount.target}: a step's binds are not optional")
         _check_place(problems, "mounts", mount.target, places)
     return places
 

@@ -16,8 +16,8 @@ from ..launch.results import Completed
 from ..oci.annotations import PREFIX
 from .places import Places, remove_places
 from .runs import Run, runs_directory, start_run
+from .sandbox import HOSTS, HOSTS_TEXT, Extent, secret_name, step_spec
 from .step import Step
-from .step_spec import HOSTS, HOSTS_TEXT, Extent, secret_name, step_spec
 
 if TYPE_CHECKING:
     from ..launch.following import Event
