@@ -30,6 +30,7 @@ from .masks import check_places, places_of
 from .mounts import Mount
 from .namespaces import NAMESPACES, check_namespaces, namespace_names
 from .part import Part
+from .record import HashedRecord
 
 if TYPE_CHECKING:  # few containers have some, and a command line pays for every class
     from .filters import SeccompFilter
@@ -96,8 +97,8 @@ def _size_of(size: int | str | None) -> str | None:
     return str(size) if is_int(size) else size  # type: ignore[return-value]
 
 
-@frozen(cache_hash=True)
-class Container:
+@frozen(eq=False, repr=False)
+class Container(HashedRecord):
     """A container as data: frozen, hashable, picklable, and checked when it is made.
 
     Relative host paths (``rootfs`` and the sources of mounts) are taken from the current directory

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, Self
 
-__all__ = ["Record", "set_field"]
+__all__ = ["HashedRecord", "Record", "set_field"]
 
 set_field = object.__setattr__
 """Set a field of a new record, which is frozen for everybody but its own ``__init__``."""
@@ -81,3 +81,19 @@ class Record:
         copy = object.__new__(type(self))
         copy.__setstate__(self.__getstate__() | changes)
         return copy
+
+
+class HashedRecord(Record):
+    """A record that holds many others: its hash is found out once."""
+
+    __slots__ = ("_hash",)
+
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            found = super().__hash__()
+            set_field(self, "_hash", found)
+            return found

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from .codec.allow import check_allow
 from .protocol import Preamble
 
 if TYPE_CHECKING:
@@ -19,26 +18,38 @@ MAX_RESULT = 256 << 20
 """The most bytes that a result may have, unless ``max_result=`` says otherwise."""
 
 
-class CallOptions(NamedTuple):
+class CallOptions:
     """The options of a call that are not the container's, checked.
 
     Raises:
         ValueError, TypeError: naming the option.
     """
 
-    start_method: str = "forkserver"
-    preload: tuple[str, ...] = ()
-    returns: str = "data"
-    allow: tuple[Any, ...] = ()
-    max_result: int = MAX_RESULT
-    process_spawned_hook: Callable[[Running[Any]], object] | None = None
-    populate_filesystem: Callable[[], object] | None = None
+    def __init__(
+        self,
+        start_method: str = "forkserver",
+        preload: tuple[str, ...] = (),
+        returns: str = "data",
+        allow: tuple[Any, ...] = (),
+        max_result: int = MAX_RESULT,
+        process_spawned_hook: Callable[[Running[Any]], object] | None = None,
+        populate_filesystem: Callable[[], object] | None = None,
+    ) -> None:
+        self.start_method = start_method
+        self.preload = preload
+        self.returns = returns
+        self.allow = allow
+        self.max_result = max_result
+        self.process_spawned_hook = process_spawned_hook
+        self.populate_filesystem = populate_filesystem
 
     @classmethod
     def of(cls, *, preload: Iterable[str] = (), allow: Iterable[Any] = (), **rest: Any) -> Any:
         """Checked; iterables become tuples."""
         if isinstance(preload, str):
             raise TypeError(f"preload= takes names of modules, as in preload=[{preload!r}]")
+        from .codec.allow import check_allow
+
         options = cls(preload=tuple(preload), allow=check_allow(allow), **rest)
         if options.start_method not in ("forkserver", "fork"):
             raise ValueError(

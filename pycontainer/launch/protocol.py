@@ -132,7 +132,7 @@ def pack_request(
         maps: what the child writes itself: uid, gid, and the same for the lock.
         join: namespaces, uid, gid, PC_JOIN_*, pid, capability sets, for an excursion.
     """
-    steps, blob = plan
+    steps, blob = plan.steps, plan.blob
     offsets = []
     for text in maps:
         offsets.append(len(blob) if text else 0)

@@ -14,14 +14,11 @@ from .._native import lib
 from ..errors import ContainerExitError, ResultError
 from ..plan.compile import Plan
 from ..plan.steps import Op
-from .codec.transport import from_memfd
-from .codec.wire import EXCEPTION_ROOM
 from .exchange import Exchange
 from .output import Output, close
 from .results import Completed, ExitStatus, Usage
 from .stdio import Stdio
 from .verdict import verdict_of, words_of
-from .words import import_note, read_only_note, stderr_note
 
 if TYPE_CHECKING:
     from ..errors import ContainerTimeoutError
@@ -192,6 +189,8 @@ class Running(Generic[T]):
         error = self._completed.exception
         if isinstance(error, ContainerExitError):
             error.completed = self._completed
+            from .words import stderr_note
+
             stderr_note(error, stderr)
         return self._completed
 
@@ -339,12 +338,17 @@ class Running(Generic[T]):
         exchange.outcome = None
         view: memoryview | bytes = body
         if memfd >= 0:
+            from .codec.transport import from_memfd
+            from .codec.wire import EXCEPTION_ROOM
+
             room = EXCEPTION_ROOM if kind == lib.PC_SAY_EXCEPTION else 0
             view = from_memfd(memfd, max(self._max_result, room))
         if kind == lib.PC_SAY_UNENCODABLE:
             raise decode_refusal(view)
         if kind == lib.PC_SAY_EXCEPTION:
             error = decode_exception(view, self._allow)
+            from .words import import_note, read_only_note
+
             import_note(error)
             if self._plan is not None:
                 read_only_note(error, self._plan)

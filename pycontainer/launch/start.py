@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from .._native import lib
 from ..declare.container import Container
-from ..errors import ContainerExitError, HelperError, SetupError
+from ..errors import SetupError
 from ..plan.compile import Plan, compile
 from ..plan.pack import pack
 from ..plan.steps import Step
+from .beginning import ThreadsError, begin
 from .command import Command
 from .dispatch import Dispatch
 from .exchange import Exchange
-from .forkserver import Forkserver, forkserver
 from .identity import identity_of, is_host_root
 from .options import MAX_RESULT, CallOptions, preamble_of
 from .protocol import namespace_bits, pack_order, pack_request
 from .results import name_of
 from .running import Running
-from .set_id import guarded
 from .signals import NO_RELAY, Relay
 from .stdio import Stdio, occupy_standard_streams
-from .words import clone_failure, load_error, setup_failure
 
 if TYPE_CHECKING:
     from ..declare.filters import SeccompFilter
+    from .forkserver import Forkserver
     from .limits import Hold
 
-__all__ = ["MAX_RESULT", "CallOptions", "start", "start_join"]
+__all__ = ["MAX_RESULT", "CallOptions", "ThreadsError", "start", "start_join"]
 
 
 def start(
@@ -77,7 +75,7 @@ def start(
         raise ValueError("populate_filesystem= needs a function to run after it")
     occupy_standard_streams()
     # Whoever forks for a program, which is C throughout, needs no helper.
-    server = None if fork and command is not None else forkserver(options.preload)
+    server = None if fork and command is not None else _helper(options.preload)
     if server is None:
         host_root = is_host_root(lib.pc_effective_capabilities())
     else:
@@ -90,12 +88,14 @@ def start(
                 None,
                 "map ids",
             )
-        server = forkserver(options.preload, ranges=True)
+        server = _helper(options.preload, ranges=True)
     identity = identity_of(container, host_root, None if server is None else server.sizes)
     streams = stdio()
     hooked = options.populate_filesystem is not None
     plan = compile(container)
-    if not container.set_id_files:
+    if identity.host_root and not container.set_id_files:
+        from .set_id import guarded
+
         plan = guarded(plan, identity, container.guest_uid, streams, hooked)
     flags = 0
     if streams.is_terminal:
@@ -119,7 +119,7 @@ def start(
         from .limits import hold  # few containers have some
 
         def sweep_later(directories: set[str]) -> None:
-            (server or forkserver()).sweep_later(directories)
+            (server or _helper()).sweep_later(directories)
 
         below = bool(flags & lib.PC_REQUEST_INIT)
         held = hold(
@@ -154,7 +154,7 @@ def start(
         order_flags |= lib.PC_ORDER_COMMAND
     namespaces = namespace_bits(container.namespaces)
 
-    def begin(loader: int, streams: Stdio) -> Exchange:
+    def send(loader: int, streams: Stdio) -> Exchange:
         order = pack_order(order_flags | loader, namespaces, identity.uid_map, identity.gid_map)
         steps = plan.tree_steps if trees else ()
         watch = None
@@ -185,8 +185,8 @@ def start(
     quiet = quiet and options.process_spawned_hook is None
     while True:
         try:
-            running = _begin(
-                begin,
+            running = begin(
+                send,
                 streams,
                 options,
                 plan,
@@ -248,7 +248,7 @@ def start_join(
     if options.process_spawned_hook is not None:
         flags |= lib.PC_REQUEST_WAIT
         quiet = False
-    server = forkserver(options.preload)
+    server = _helper(options.preload)
     streams = stdio()
     if streams.is_terminal:
         flags |= lib.PC_REQUEST_TERMINAL
@@ -262,7 +262,7 @@ def start_join(
     )
     order = pack_order(lib.PC_ORDER_JOIN | (lib.PC_ORDER_COMMAND if command else 0), 0)
 
-    def begin(loader: int, streams: Stdio) -> Exchange:
+    def send(loader: int, streams: Stdio) -> Exchange:
         launch = Dispatch(
             order,
             request,
@@ -277,8 +277,8 @@ def start_join(
         )
         return launch.by_server(server)
 
-    running = _begin(
-        begin,
+    running = begin(
+        send,
         streams,
         options,
         None,
@@ -302,135 +302,10 @@ def _name(fn: Callable[..., Any] | None, command: Command | None) -> str:
     return "(idle)" if fn is None else name_of(fn)
 
 
-# Functions whose loading started threads: they go to a loader at once the next time.  Their code,
-# or the name of what has no code: a built-in method, an object that can be called.
-_threaded: set[object] = set()
+def _helper(preload: tuple[str, ...] = (), ranges: bool = False) -> Forkserver:
+    from .forkserver import forkserver  # a command line does without
 
-
-class ThreadsError(Exception):
-    """Loading the function started threads; the next start loads it in a process of its own."""
-
-
-def _begin(
-    begin: Callable[[int, Stdio], Exchange],
-    streams: Stdio,
-    options: CallOptions,
-    plan: Plan | None,
-    env: Mapping[str, str],
-    deadline: float | None,
-    *,
-    name: str,
-    idle: bool,
-    keep: Forkserver | None,
-    loads_threads: Callable[[], Any] | None,
-    quiet: bool,
-    relay: Relay,
-    command: Command | None = None,
-    replaced: bool = False,
-    held: Hold | None = None,
-) -> Running[Any]:
-    # Namespaces cannot be unshared in a process with threads: then the function is loaded in one
-    # process, and the container forked from it.
-    key: object = None
-    if loads_threads is not None:
-        key = getattr(loads_threads, "__code__", None) or name_of(loads_threads)
-    loader = lib.PC_ORDER_LOADER if key is not None and key in _threaded else 0
-
-    def refuse(exchange: Exchange) -> NoReturn:
-        if exchange.refusal is not None and exchange.refusal[0] == lib.PC_SAY_THREADED:
-            _threaded.add(key)
-            raise ThreadsError
-        _refuse(exchange, plan, env, options.allow, command)
-
-    try:
-        exchange = begin(loader, streams)
-        exchange.helper = keep
-        exchange.replaced = replaced
-        hook = options.process_spawned_hook
-        try:
-            if quiet:
-                exchange.wait_for_the_end()
-            else:
-                _settle(exchange, deadline, name)
-                if not exchange.ready and not exchange.waiting:
-                    refuse(exchange)
-            streams.sent()
-            running: Running[Any] = Running(
-                exchange,
-                streams,
-                args=name if command is None else command.args,
-                plan=plan,
-                allow=options.allow,
-                returns=options.returns,
-                max_result=options.max_result,
-                idle=idle,
-                keep=keep,
-                refuse=refuse,
-                command=command is not None,
-                held=held,
-            )
-            if hook is not None:
-                with relay.during_hook():
-                    hook(running)
-                exchange.go()
-                if not exchange.ready:  # a command: whether it can be executed is not known yet
-                    _settle(exchange, deadline, name)
-                    if not exchange.ready:
-                        refuse(exchange)
-            return running
-        except BaseException:
-            exchange.abandon()
-            raise
-    except BaseException:
-        streams.close()
-        raise
-
-
-def _settle(exchange: Exchange, deadline: float | None, name: str) -> None:
-    """Wait until the function starts, or is known not to."""
-    if not exchange.pump("decided", deadline):
-        patience = 0.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        from ..errors import ContainerTimeoutError
-
-        raise ContainerTimeoutError(f"{name} did not start in time", None, patience)
-
-
-def _refuse(
-    exchange: Exchange,
-    plan: Plan | None,
-    env: Mapping[str, str],
-    allow: tuple[Any, ...],
-    command: Command | None,
-) -> NoReturn:
-    """Raise the reason why the function or program was not started."""
-    if exchange.refusal is not None:
-        kind, body = exchange.refusal
-        if kind == lib.PC_SAY_SETUP_FAILED:
-            raise setup_failure(body, plan, command)
-        if kind == lib.PC_SAY_HOOK_FAILED:
-            from .codec.raised import decode_exception
-
-            error = decode_exception(body, allow)
-            error.add_note("raised by populate_filesystem; the function has not run")
-            raise error
-        raise load_error(body, env)
-    if exchange.clone_error:
-        raise clone_failure(exchange.clone_error)
-    # A signal, say one that was relayed, is not the helper's fault.
-    signalled = exchange.status is not None and exchange.status.signal is not None
-    limit = _LIMITS.get(exchange.limit, "")
-    raise (ContainerExitError if signalled or limit else HelperError)(
-        f"the container's process {f'met its limit {limit}' if limit else 'ended'} "
-        f"while it was set up: {exchange.status}; "
-        f"the {'function' if command is None else 'program'} has not run"
-    )
-
-
-_LIMITS = {
-    lib.PC_WATCHED_WALL_TIME: "wall_time",
-    lib.PC_WATCHED_CPU_TIME: "cpu_time",
-    lib.PC_WATCHED_MEMORY: "memory",
-}
+    return forkserver(preload, ranges=ranges)
 
 
 def _program_of(seccomp: SeccompFilter | None) -> tuple[bytes, ...]:

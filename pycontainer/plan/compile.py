@@ -16,7 +16,7 @@ from ..declare.checks import parents
 from ..declare.container import Container
 from ..declare.entries import Directory, File, Symlink
 from ..declare.mounts import Mount, Overlay
-from ..declare.record import Record, set_field
+from ..declare.record import HashedRecord, set_field
 from .bounds import bound_steps
 from .defaults import NULL_NUMBER, TMPFS_SIZE, default_steps
 from .steps import PHASES, MountAttr, Op, Step, StepFlag
@@ -44,7 +44,7 @@ _ATIME = {
 }
 
 
-class Plan(Record):
+class Plan(HashedRecord):
     """The steps that make a container, in order.
 
     Attributes:
@@ -61,7 +61,6 @@ class Plan(Record):
         "start",
         "seccomp",
         "_packed",
-        "_hash",
     )
 
     steps: tuple[Step, ...]
@@ -69,7 +68,6 @@ class Plan(Record):
     start: int
     seccomp: SeccompFilter | None
     _packed: dict[Any, Packed]
-    _hash: int | None
 
     def __init__(
         self,
@@ -83,15 +81,6 @@ class Plan(Record):
         set_field(self, "start", start)
         set_field(self, "seccomp", seccomp)
         set_field(self, "_packed", {})
-        set_field(self, "_hash", None)
-
-    def __hash__(self) -> int:
-        if self._hash is None:
-            set_field(self, "_hash", super().__hash__())
-        return self._hash  # type: ignore[return-value]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_packed": {}, "_hash": None}  # texts hash anew elsewhere
 
     @property
     def steps_before_hook(self) -> tuple[Step, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
 
 from .compile import Plan
 from .steps import Op, StepFlag
@@ -21,7 +20,7 @@ _TREE = int(StepFlag.TREE)
 _INSIDE = int(StepFlag.INSIDE)
 
 
-class Packed(NamedTuple):
+class Packed:
     """A packed plan.
 
     Attributes:
@@ -29,8 +28,14 @@ class Packed(NamedTuple):
         blob: the texts, each ended by a NUL.  Offset 0 means "no text" and reads as an empty one.
     """
 
+    __slots__ = ("blob", "steps")
+
     steps: bytes
     blob: bytes
+
+    def __init__(self, steps: bytes, blob: bytes) -> None:
+        self.steps = steps
+        self.blob = blob
 
 
 def pack(plan: Plan, *, trees: bool = False, program: tuple[bytes, ...] = ()) -> Packed:

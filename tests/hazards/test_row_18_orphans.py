@@ -145,7 +145,7 @@ def test_the_search_finds_what_lives(mark, monkeypatch):
     """The test above looks for the right thing: a helper and a container carry the mark."""
     monkeypatch.setattr(sys, "executable", mark)
     server = forkservers.Forkserver((), b"", ranges=False)
-    monkeypatch.setattr("pycontainer.launch.start.forkserver", lambda *_, **__: server)
+    monkeypatch.setattr("pycontainer.launch.forkserver.forkserver", lambda *_, **__: server)
     with start_container([]) as running:
         assert {server.pid, running.pid} <= set(marked(mark))
     server.close()
