@@ -30,8 +30,7 @@ namespace of their own, or one that a known program made."""
 _EPILOG = """\
 An ordinary user sees their own containers; root sees all. MEMORY is that of the whole container:
 cgroup, what the kernel charges to its cgroup; pss, the sum of its processes with pages that are
-shared counted once; rss, where that may not be read, the sum with such pages counted again for each
-process."""
+shared counted once; rss, where that may not be read, the sum with such pages counted for each."""
 
 
 def run(arguments: list[str]) -> int:
@@ -130,26 +129,23 @@ _COLOURS = {
 
 
 def _show(terminal: Console, found: Survey, everything: bool) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
     headings, *rows = _columns([_HEADINGS, *_rows(found)], everything)
-    widths = [max(map(len, column)) + 2 for column in zip(headings, *rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     # The command gets what is left of the line; where that is too little, lines are longer.
-    widths[-1] = max(20, min(widths[-1], terminal.width - sum(widths[:-1])))
-    for number, heading in enumerate(headings):
-        table.add_column(
-            heading,
-            justify="right" if number in _RIGHT else "left",
-            style=_COLOURS.get(heading, ""),
-            no_wrap=True,
-            overflow="ellipsis",
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))  # Text: a command line is no markup
-    terminal.width = max(terminal.width, sum(widths))
-    terminal.print(table, crop=False)
+    left = terminal.width - sum(widths[:-1]) - 2 * len(widths[:-1])
+    widths[-1] = max(20, min(widths[-1], left))
+    for number, row in enumerate([headings, *rows]):
+        line = Text()  # and no markup: a command line may look like some
+        for column, (cell, width, heading) in enumerate(zip(row, widths, headings, strict=True)):
+            text = Text(cell, style="bold underline" if number == 0 else _COLOURS.get(heading, ""))
+            text.truncate(width, overflow="ellipsis")
+            blanks = " " * (width - len(text))
+            line.append_text(Text(blanks) + text if column in _RIGHT else text + Text(blanks))
+            line.append("  ")
+        line.rstrip()
+        terminal.print(line, soft_wrap=True)
 
 
 def _notes(found: Survey, everything: bool) -> list[str]:
