@@ -38,6 +38,12 @@ SAYS = {
         "inside:  ['DONE', 'main.c']",
         "outside: ['a.log', 'b.log', 'main.c']",
     ],
+    "shells.py": [
+        "in True /home/ada",
+        "there are ['ada'] ['bin', 'lib'",
+        "left in the project: ['result']",
+        "no environment: did you mean",
+    ],
     "threads.py": ["[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]"],
     "tour.py": ["counted in a container", "Read-only file system", "interfaces: lo"],
 }
