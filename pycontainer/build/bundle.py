@@ -81,6 +81,8 @@ def make_bundle(
     )
     if runtime == "runc" and not root:
         _map_root(spec)
+    if root:
+        _give_tmp(spec)
     text = _encoded(spec, runtime)
     bundle = Bundle(path, request)
     os.mkdir(path, 0o700)
@@ -92,6 +94,7 @@ def make_bundle(
         _directory(os.path.join(path, "scratch", scratch_name(scratch)))
     for name in _SKELETON:
         _directory(os.path.join(path, "root", name))
+    os.chmod(os.path.join(path, "root", "tmp"), 0o700)  # to runc it says more than mode=700
     if not any(below("/" + scratch, "/etc") for scratch in request.scratch_paths):
         _write_etc(os.path.join(path, "root", "etc"), request)
     places = _Places(bundle)
@@ -137,6 +140,13 @@ def _encoded(spec: dict[str, Any], runtime: str) -> str:
             ) from None
         return json.dumps(spec, indent=1)
     return text
+
+
+def _give_tmp(spec: dict[str, Any]) -> None:
+    """Of mode 700, it is of use to its owner alone, who is root where nothing is said."""
+    for mount in spec["mounts"]:
+        if mount["destination"] == "/tmp" and mount["type"] == "tmpfs":
+            mount["options"] += [f"uid={BUILD_UID}", f"gid={BUILD_GID}"]
 
 
 def _map_root(spec: dict[str, Any]) -> None:

@@ -133,7 +133,8 @@ def _open(place: int, status: os.stat_result, path: str, ours: bool) -> int:
         if not ours:
             raise
     # For the owner of a file without permissions; root needs none.
-    os.chmod(f"/proc/self/fd/{place}", 0o700)
+    more = 0o500 if stat.S_ISDIR(status.st_mode) else 0o400  # no more: a file's own x is kept
+    os.chmod(f"/proc/self/fd/{place}", stat.S_IMODE(status.st_mode) | more)
     return open_place(place, status.st_mode)
 
 
