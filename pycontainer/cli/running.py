@@ -14,7 +14,6 @@ from .reading import read
 if TYPE_CHECKING:
     from ..declare.container import Container
     from ..launch.results import Completed
-    from ..launch.running import Running
 
 __all__ = ["report", "run"]
 
@@ -59,66 +58,24 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(container: Container, command: list[str], tty: bool, json: str | None) -> int:
-    from ..launch.foreground import run_in_foreground
+    from ..launch.command import Command
+    from ..launch.foreground import run_in_foreground, start_program
+
+    program = Command.of(command, container.env)
 
     def ended(completed: Completed[None]) -> None:
-        _show(completed, container, command)
+        if completed.status.signal is not None:  # as every limit does
+            import shlex
+
+            from ..launch.verdict import limit_words
+
+            words = limit_words(completed, shlex.join(command), container.limits)
+            if words:
+                print(f"pycontainer run: {words}", file=sys.stderr, flush=True)
         if json is not None:
             report(completed, json)
 
-    return run_in_foreground(lambda: _start(container, command, tty), ended)
-
-
-def _start(container: Container, command: list[str], tty: bool) -> Running[None]:
-    from ..launch.command import Command
-    from ..launch.start import CallOptions, start
-    from ..launch.stdio import PIPE, Stdio
-
-    def streams() -> Stdio:
-        if not tty:
-            return Stdio(None, None, None)
-        from ..launch.terminal import TerminalStdio
-
-        return TerminalStdio(None, None, None if os.isatty(2) else 2)
-
-    def pipes() -> Stdio:
-        return Stdio(None, PIPE, PIPE)
-
-    # For one command a helper is not worth its start; a caller that is killed leaves the removal
-    # of its cgroups to a helper.
-    method = "fork" if container.limits is None else "forkserver"
-    running: Running[None] = start(
-        container,
-        None,
-        CallOptions(start_method=method),
-        pipes if container.limits is not None and container.limits.output is not None else streams,
-        command=Command.of(command, container.env),
-    )
-    return running
-
-
-def _show(completed: Completed[None], container: Container, command: list[str]) -> None:
-    """What was kept because it was counted; and which limit has ended it."""
-    for fd, output in ((1, completed.stdout), (2, completed.stderr)):
-        left = memoryview(output or b"")
-        while left:
-            left = left[os.write(fd, left) :]
-    if completed.verdict.value in _LIMITS:
-        import shlex
-
-        from ..launch.verdict import words_of
-
-        words = words_of(
-            shlex.join(command),
-            completed.verdict,
-            completed.status,
-            completed.usage,
-            container.limits,
-        )
-        print(f"pycontainer run: {words}", file=sys.stderr, flush=True)
-
-
-_LIMITS = ("wall_time", "cpu_time", "memory", "output", "seccomp")
+    return run_in_foreground(lambda: start_program(container, program, tty), ended)
 
 
 def report(completed: Completed[None], where: str) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..declare.container import Container
+    from .command import Command
     from .results import Completed
     from .running import Running
+    from .stdio import Stdio
 
-__all__ = ["run_in_foreground"]
+__all__ = ["run_in_foreground", "start_program"]
 
 _PASSED_ON = (
     signal.SIGINT,
@@ -59,6 +63,10 @@ def run_in_foreground(
     for waiting in early:
         running.send_signal(waiting)
     completed = running.capture()
+    for fd, output in ((1, completed.stdout), (2, completed.stderr)):
+        left = memoryview(output or b"")  # it was kept because it was counted
+        while left:
+            left = left[os.write(fd, left) :]
     ended(completed)
     status = completed.status
     if status.signal is not None:
@@ -66,6 +74,33 @@ def run_in_foreground(
             _die_of(signal.SIGINT)
         return 128 + status.signal
     return status.exit_code or 0
+
+
+def start_program(container: Container, command: Command, tty: bool) -> Running[Any]:
+    """Start a program with our own streams, or at a terminal of its own that is connected to ours.
+
+    Where its output is limited it goes into pipes, which are shown at the end.
+
+    Raises:
+        ContainerError, OSError: as for ``start_command``.
+    """
+    from .options import CallOptions
+    from .start import start
+    from .stdio import PIPE, Stdio
+
+    def streams() -> Stdio:
+        if container.limits is not None and container.limits.output is not None:
+            return Stdio(None, PIPE, PIPE)
+        if not tty:
+            return Stdio(None, None, None)
+        from .terminal import TerminalStdio
+
+        return TerminalStdio(None, None, None if os.isatty(2) else 2)
+
+    # For one program a helper is not worth its start; a caller that is killed leaves the removal
+    # of its cgroups to a helper.
+    method = "fork" if container.limits is None else "forkserver"
+    return start(container, None, CallOptions(start_method=method), streams, command=command)
 
 
 def _die_of(number: int) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from .._native import lib
-from .results import ExitStatus, Usage, Verdict
+from .results import Completed, ExitStatus, Usage, Verdict
 
 if TYPE_CHECKING:
     from ..declare.limits import Limits
 
-__all__ = ["verdict_of", "words_of"]
+__all__ = ["limit_words", "verdict_of", "words_of"]
 
 _WATCHED = {
     lib.PC_WATCHED_WALL_TIME: Verdict.WALL_TIME,
@@ -82,6 +82,22 @@ def words_of(
     if limits is not None and limits.memory is not None:
         words += f"; its peak was {size(usage.max_rss)} of memory={limits.memory}"
     return words
+
+
+def limit_words(completed: Completed[Any], command: str, limits: Limits | None) -> str:
+    """The line for a command that has met a limit or its filter; "" for one that has not."""
+    if completed.verdict not in _LIMITS:
+        return ""
+    return words_of(command, completed.verdict, completed.status, completed.usage, limits)
+
+
+_LIMITS = (
+    Verdict.WALL_TIME,
+    Verdict.CPU_TIME,
+    Verdict.MEMORY,
+    Verdict.OUTPUT,
+    Verdict.SECCOMP,
+)
 
 
 def size(number: int) -> str:

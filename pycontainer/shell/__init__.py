@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Venv,
         provide,
     )
+    from .wrapper import Wrapper, wrap
 
 __all__ = [
     "Apt",
@@ -35,8 +36,10 @@ __all__ = [
     "Software",
     "SoftwareError",
     "Venv",
+    "Wrapper",
     "provide",
     "shell_container",
+    "wrap",
 ]
 
 _HOMES = {
@@ -55,6 +58,7 @@ _HOMES = {
         "Venv",
         "provide",
     ),
+    "wrapper": ("Wrapper", "wrap"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
