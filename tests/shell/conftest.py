@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import io
 import json
 import os
 import subprocess
 import tarfile
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -185,3 +187,110 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+class Registry:
+    """An HTTP server on this machine, which can be told to leave a request waiting.
+
+    Attributes:
+        directory: what it serves.
+        asked: the paths that have been asked for, in order.
+        stalling: the end of the paths whose second half does not come while this is set.
+        stalled: set when such a one has been asked for.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.asked: list[str] = []
+        self.stalling = ""
+        self.stalled = threading.Event()
+        self.released = threading.Event()
+        registry = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                registry._answer(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def _answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        path = handler.path.split("?")[0]
+        if handler.command == "GET":
+            self.asked.append(path)
+        place = self.directory / path.strip("/")
+        if place.is_dir():
+            place /= "index.html"
+        if not place.is_file():
+            handler.send_error(404)
+            return
+        content = place.read_bytes()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/html" if place.suffix == ".html" else "file/file")
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        if handler.command == "HEAD":
+            return
+        half = len(content) // 2
+        try:
+            handler.wfile.write(content[:half])
+            if self.stalling and path.endswith(self.stalling):
+                self.stalled.set()
+                self.released.wait(60)
+            handler.wfile.write(content[half:])
+        except OSError:
+            pass  # whoever asked has gone
+
+    def close(self) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    directory = tmp_path / "registry"
+    directory.mkdir()
+    served = Registry(directory)
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="session")
+def small_disk() -> Callable[..., list[str]]:
+    """A prefix for a command: it gets a file system of *size* at *place*, which ends with it."""
+
+    def prefix(place: Path, size: str) -> list[str]:
+        place.mkdir()
+        mount = f'mount -t tmpfs -o size={size},mode=0700 tmpfs "{place}" && exec "$@"'
+        user = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
+        return ["unshare", *user, "--mount", "sh", "-c", mount, "sh"]
+
+    return prefix
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts processes, and ends those that a test leaves."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        running.append(subprocess.Popen(*arguments, **options))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()

@@ -97,4 +97,5 @@ def uv_settings(settings: Mapping[str, str]) -> dict[str, str] | None:
     env["UV_NO_CONFIG"] = "1"
     env["UV_COMPILE_BYTECODE"] = "1"
     env["UV_PYTHON_DOWNLOADS"] = "never"
+    env["UV_HTTP_RETRIES"] = "1"
     return env | {name: os.environ[name] for name in UV_OWN if os.environ.get(name)}
