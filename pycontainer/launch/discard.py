@@ -9,14 +9,12 @@ one that takes long.
 from __future__ import annotations
 
 import _thread
-import array
 import os
-import socket
 from collections.abc import Iterable
 
 from .._native import lib
 
-__all__ = ["MOST_DESCRIPTORS", "discard", "discard_unread"]
+__all__ = ["MOST_DESCRIPTORS", "discard"]
 
 MOST_DESCRIPTORS = 253
 """That one message carries: SCM_MAX_FD of the kernel's include/net/scm.h.  Those that find no room
@@ -49,26 +47,6 @@ def _close(fds: list[int], done: _thread.LockType) -> None:
     finally:
         _closing.discard(done)
         done.release()
-
-
-def discard_unread(sock: socket.socket) -> None:
-    """Empty the queue of a socket that is about to be closed: with it goes what lies in there."""
-    try:
-        # Then nothing is added; and a message without a word differs from the end, since the
-        # kernel adds the sender's credentials to each (unix(7)).
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        sock.shutdown(socket.SHUT_RD)
-        room = socket.CMSG_SPACE(4 * MOST_DESCRIPTORS) + socket.CMSG_SPACE(12)
-        while True:
-            flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-            _, ancillary, _, _ = sock.recvmsg(1, room, flags)
-            if not ancillary:
-                return
-            for level, kind, data in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    discard(array.array("i", data[: len(data) // 4 * 4]))
-    except OSError:
-        pass  # ECONNRESET: its other end has gone with something of ours unread
 
 
 os.register_at_fork(after_in_child=_closing.clear)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._native import ffi, lib
 from ..plan.steps import Step
 from .descriptor import Descriptor
-from .exchange import Exchange, reap_supervisors
+from .exchange import Exchange
 from .identity import Identity
 from .protocol import INLINE
 from .signals import Relay
+from .sockets import pair, send
 from .stdio import Stdio
+from .supervisors import reap_supervisors
 
 if TYPE_CHECKING:
     from .forkserver import Forkserver
@@ -57,8 +58,8 @@ class Dispatch:
 
     def by_server(self, server: Forkserver) -> Exchange:
         """Order a child from the helper."""
-        call, call_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        status, status_server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        call, call_child = pair()
+        status, status_server = pair()
         exchange = Exchange(call, status)
         try:
             with call_child, status_server:
@@ -89,13 +90,11 @@ class Dispatch:
 
                 memfd = to_memfd(self._request)
                 try:
-                    socket.send_fds(exchange.call, [self._request[0]], [memfd, *fds])
+                    send(exchange.call, [self._request[0]], [memfd, *fds])
                 finally:
                     os.close(memfd)
-            elif fds:
-                socket.send_fds(exchange.call, self._request, fds)
             else:
-                exchange.call.sendmsg(self._request)
+                send(exchange.call, self._request, fds)
             if self._watch is not None:
                 self._watch.sent()
             if self._steps and self._identity is not None:
@@ -124,8 +123,8 @@ class Dispatch:
 
             run = run_loaded
         reap_supervisors()
-        call, call_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        status, status_server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        call, call_child = pair()
+        status, status_server = pair()
         exchange = Exchange(call, status)
         cwd = _current_directory()
         caller = os.getpid()

@@ -6,24 +6,24 @@ until the function starts, and only data afterwards.
 
 from __future__ import annotations
 
-import array
 import errno
 import os
 import select
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 from .._native import ffi, lib
 from ..errors import HelperError, ResultError, SetupError
-from .discard import MOST_DESCRIPTORS, discard, discard_unread
+from .discard import discard
 from .protocol import FAILURE
 from .results import ExitStatus, Usage
+from .sockets import Socket, discard_unread, receive
+from .supervisors import leave_supervisor
 
 if TYPE_CHECKING:
     from .forkserver import Forkserver
 
-__all__ = ["Exchange", "reap_supervisors"]
+__all__ = ["Exchange"]
 
 _LONGEST = (1 << 16) + 64  # of a message; longer ones come by memfd
 KILL_AFTER = 5.0
@@ -61,7 +61,7 @@ class Exchange:
         status, usage: how it ended.
     """
 
-    def __init__(self, call: socket.socket, status: socket.socket) -> None:
+    def __init__(self, call: Socket, status: Socket) -> None:
         self.call = call
         self._status = status
         self.pid = 0
@@ -175,7 +175,7 @@ class Exchange:
             self._listening = True
             self._poll.register(self.call, select.POLLIN)
 
-    def _forget(self, sock: socket.socket) -> None:
+    def _forget(self, sock: Socket) -> None:
         try:
             self._poll.unregister(sock)
         except KeyError:
@@ -259,7 +259,7 @@ class Exchange:
         """Take one message; False when there is none (now, or any more)."""
         try:
             # Never waiting: what poll() has announced, _drain() may have taken meanwhile.
-            message, fds = _receive(self.call, _LONGEST, 1, socket.MSG_DONTWAIT)
+            message, fds = receive(self.call, _LONGEST, 1, wait=False)
         except BlockingIOError:
             return False
         except ConnectionError:
@@ -447,51 +447,8 @@ class Exchange:
         if outcome and outcome[2] >= 0:
             discard([outcome[2]])
         if self.supervisor > 0:
-            # It ends right after its container: no zombie of ours stays.
-            _supervisors.append(self.supervisor)
-            self.supervisor = 0
-            reap_supervisors(0 if self.over else os.WNOHANG)
-
-
-_supervisors: list[int] = []  # children of ours that nobody waits for any more
-
-
-def reap_supervisors(options: int = os.WNOHANG) -> None:
-    """Wait for the supervisor that was left last, and look at the others.
-
-    A container that goes on when its ``Running`` has gone leaves one behind.
-    """
-    for pid in _supervisors[::-1]:
-        try:
-            if os.waitpid(pid, options)[0] == 0:
-                continue
-        except ChildProcessError:
-            pass  # SIGCHLD is ignored, or somebody else's os.wait() was quicker
-        finally:
-            options = os.WNOHANG
-        if pid in _supervisors:  # another thread may have been here
-            _supervisors.remove(pid)
-
-
-os.register_at_fork(after_in_child=_supervisors.clear)
-
-
-def _receive(
-    sock: socket.socket, size: int, most_fds: int, flags: int = 0
-) -> tuple[bytes, list[int]]:
-    """One message; descriptors beyond *most_fds* are closed, a cut message is empty."""
-    fds = array.array("i")
-    room = socket.CMSG_SPACE(MOST_DESCRIPTORS * fds.itemsize)
-    message, ancillary, said, _ = sock.recvmsg(size, room, flags | socket.MSG_CMSG_CLOEXEC)
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    discard(fds[most_fds:])
-    # Without a word it would pass for the end, and its descriptor would stay.
-    if said & socket.MSG_TRUNC or (fds and not message):
-        discard(fds[:most_fds])
-        return b"\xff", []
-    return message, fds.tolist()[:most_fds]
+            supervisor, self.supervisor = self.supervisor, 0
+            leave_supervisor(supervisor, self.over)
 
 
 def _whole(body: bytes, memfd: int) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import threading
 from collections.abc import Iterator
 
@@ -18,6 +17,7 @@ from ..errors import SetupError
 from ..plan.steps import MountAttr, Op, Step, StepFlag
 from .descriptor import Descriptor
 from .identity import Identity
+from .sockets import Socket, send
 from .words import step_failure
 
 __all__ = ["send_trees"]
@@ -25,7 +25,7 @@ __all__ = ["send_trees"]
 _BATCH = 200  # descriptors in one message; the kernel takes 253 (SCM_MAX_FD)
 
 
-def send_trees(call: socket.socket, steps: tuple[Step, ...], identity: Identity) -> None:
+def send_trees(call: Socket, steps: tuple[Step, ...], identity: Identity) -> None:
     """Open the sources of *steps* and send them, in batches, each closed here once it is sent.
 
     Raises:
@@ -45,7 +45,7 @@ def send_trees(call: socket.socket, steps: tuple[Step, ...], identity: Identity)
                 if not step.flags & StepFlag.OPTIONAL:
                     raise
                 errors.append(errno.ENOENT)
-        socket.send_fds(call, [bytes(errors)], [tree.fd for tree in trees])
+        send(call, [bytes(errors)], [tree.fd for tree in trees])
 
 
 def _source(step: Step) -> str:

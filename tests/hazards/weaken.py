@@ -33,6 +33,7 @@ DISCARD = "pycontainer/launch/discard.py"
 DISPATCH = "pycontainer/launch/dispatch.py"
 EXCURSION = "pycontainer/excursion.py"
 EXCHANGE = "pycontainer/launch/exchange.py"
+SOCKETS = "pycontainer/launch/sockets.py"
 FILESYSTEM_C = "pycontainer/_native/filesystem.c"
 FORKSERVER = "pycontainer/launch/forkserver.py"
 IDENTITY = "pycontainer/launch/identity.py"
@@ -270,11 +271,11 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "16c": (EXCHANGE, "elif not self.ready and kind in _BEFORE", "elif kind in _BEFORE"),
     # Descriptors that nobody asked for.
     "16d": (
-        EXCHANGE,
+        SOCKETS,
         "    discard(fds[most_fds:])\n",
         "",
     ),
-    "16e": (EXCHANGE, "or (fds and not message):", "or False:"),
+    "16e": (SOCKETS, "or (fds and not message):", "or False:"),
     "17": (TRANSPORT, "        if size > limit:", "        if False:"),
     "17b": (
         DISCARD,

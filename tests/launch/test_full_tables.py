@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import socket
 import subprocess
 import time
 
@@ -14,17 +13,18 @@ import pytest
 from pycontainer import SetupError
 from pycontainer._native import ffi, lib
 from pycontainer.launch.exchange import Exchange
+from pycontainer.launch.sockets import pair, send
 
 
 def test_no_number_for_the_pidfd():
     """The call fails at once, and its container ends all the same."""
-    call, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    status, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    call, child = pair()
+    status, supervisor = pair()
     exchange = Exchange(call, status)
     process = subprocess.Popen(["sleep", "60"])
     message = ffi.new("struct pc_status *", {"kind": lib.PC_STATUS_STARTED, "value": process.pid})
     pidfd = os.pidfd_open(process.pid)
-    socket.send_fds(supervisor, [bytes(ffi.buffer(message))], [pidfd])
+    send(supervisor, [bytes(ffi.buffer(message))], [pidfd])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     fillers = []
     try:
@@ -51,11 +51,11 @@ def test_no_number_for_the_pidfd():
 
 
 def test_surplus_descriptors_are_closed():
-    call, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    status, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    call, child = pair()
+    status, supervisor = pair()
     exchange = Exchange(call, status)
     before = len(os.listdir("/proc/self/fd"))
-    socket.send_fds(child, [bytes([lib.PC_SAY_VALUE])], [0] * 10)
+    send(child, [bytes([lib.PC_SAY_VALUE])], [0] * 10)
     assert exchange._hear_call()
     assert len(os.listdir("/proc/self/fd")) == before
     assert exchange.malformed is not None
