@@ -221,6 +221,9 @@ def print_table(rows: Sequence[Row]) -> None:
         for percent in 10, 90:
             line += f"  {row.percentile(percent) / 1e6:8.3f}"
         line += f"  {len(row.samples):3}"
+        if row.subject.at_most is not None:
+            verdict = "met" if row.median <= row.subject.at_most * 1e6 else "MISSED"
+            line += f"  (goal: <= {row.subject.at_most:g} ms, {verdict})"
         net = ", net of what both do" if row.subject.minus else ""
         for name, ratio, goal in comparisons(row, by_name):
             shown = "?" if ratio is None else f"{ratio:.2f}"
@@ -244,6 +247,7 @@ def as_json(header: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
                 "median": row.median,
                 "samples": row.samples,
                 "minus": row.subject.minus,
+                "at_most_ms": row.subject.at_most,
                 "ratios": [
                     {"against": name, "ratio": ratio, "goal": goal}
                     for name, ratio, goal in comparisons(row, by_name)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import external
+from benchmarks.crowd import PROCESSES, Crowd
 from benchmarks.floor import SOURCES, Instrument, MeasurementError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -32,6 +33,8 @@ class Against:
 class Subject:
     """One row.  ``every``: it takes part in each so many rounds only, since it takes long.
 
+    ``at_most``: the milliseconds that the project wants to stay below, if it has named any.
+
     ``minus`` names a subject whose median is taken off before the ratio is formed (the work that
     both do), so that the rest is the cost of moving the data.
     """
@@ -43,6 +46,7 @@ class Subject:
     against: tuple[Against, ...] = ()
     minus: str | None = None
     reason: Callable[[], str] | None = None
+    at_most: float | None = None
 
 
 class Bench:
@@ -62,6 +66,7 @@ class Bench:
         self.spawner = self.new_floor()
         self._keeper = self.new_floor()
         self._idle_pids: dict[str, int] = {}
+        self.crowd = Crowd()
 
     def prepare(self) -> None:
         for number in range(max(BINDS)):
@@ -82,6 +87,7 @@ class Bench:
         return self._idle_pids[kind]
 
     def close(self) -> None:
+        self.crowd.close()
         for instrument in self._instruments:
             instrument.close()
 
@@ -128,6 +134,7 @@ def all_subjects(bench: Bench) -> list[Subject]:
         *processes(bench),
         *imports(bench),
         *command_lines(bench),
+        look_around(bench),
     ]
 
 
@@ -387,6 +394,23 @@ def command_lines(bench: Bench) -> Iterator[Subject]:
     ):
         made: Callable[[], list[str]] = functools.partial(list, argv)
         yield spawned(bench, group, name, made, every=3, against=compared)
+
+
+def look_around(bench: Bench) -> Subject:
+    program = [sys.executable, "-c", "from pycontainer.cli.main import main; main()", "ps"]
+
+    def measure() -> int:
+        bench.crowd.gather()
+        return bench.spawner.ask(external.spawn_line(program))
+
+    return Subject(
+        "whole processes: the command line",
+        f"pycontainer ps, {PROCESSES} processes",
+        measure,
+        every=3,
+        at_most=300,
+        reason=lambda: external.reason_of(program, bench.scratch, bench.env),
+    )
 
 
 def environment(root: Path, *, installed: bool) -> dict[str, str]:
