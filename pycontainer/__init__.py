@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # typing itself would take a megabyte of the helper
 if TYPE_CHECKING:
     from .calls import call_with_container, run_container, start_container
     from .commands import exec_command, run_command, start_command
-    from .declare.container import Container, ContainerOptions, extend
+    from .declare.container import Container, extend
     from .declare.entries import directory, file, symlink
     from .declare.filters import (
         NO_CHMOD,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         tmpfs,
     )
     from .declare.namespaces import NAMESPACES
+    from .declare.options import ContainerOptions
     from .declare.sandbox import SANDBOX
     from .declare.untrusted import UNTRUSTED
     from .errors import (
@@ -126,7 +127,7 @@ __all__ = [
 _HOMES = {
     "calls": ("call_with_container", "run_container", "start_container"),
     "commands": ("exec_command", "run_command", "start_command"),
-    "declare.container": ("Container", "ContainerOptions", "extend"),
+    "declare.container": ("Container", "extend"),
     "declare.entries": ("directory", "file", "symlink"),
     "declare.limits": ("Limits",),
     "declare.mounts": (
@@ -140,6 +141,7 @@ _HOMES = {
         "sysfs",
         "tmpfs",
     ),
+    "declare.options": ("ContainerOptions",),
     "declare.filters": (
         "NO_CHMOD",
         "NO_CHROOT",

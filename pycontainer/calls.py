@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, Unpack, overload
 
-from .declare.container import Container, ContainerOptions, Mounts, to_container
+from .declare.container import Container, Mounts, to_container
+from .declare.options import ContainerOptions
 from .errors import ContainerExitError, ContainerTimeoutError, PayloadError
 from .launch.codec import decode, raised
 from .launch.results import Completed

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
 from .calls import RELAYED, finish
-from .declare.container import Container, ContainerOptions, Mounts, to_container
+from .declare.container import Container, Mounts, to_container
+from .declare.options import ContainerOptions
 from .errors import CommandError
 from .excursion import find_target
 from .launch.command import Argument, Command

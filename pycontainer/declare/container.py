@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from attrs import evolve, field, frozen
 
@@ -35,8 +35,9 @@ from .record import HashedRecord
 if TYPE_CHECKING:  # few containers have some, and a command line pays for every class
     from .filters import SeccompFilter
     from .limits import Limits
+    from .options import ContainerChanges, ContainerOptions
 
-__all__ = ["Container", "ContainerOptions", "Environment", "extend", "to_container"]
+__all__ = ["Container", "Environment", "extend", "to_container"]
 
 Mounts: TypeAlias = "Iterable[Part | Iterable[Part]]"
 """What the front doors take: mounts and entries, and collections of them (one level deep)."""
@@ -214,40 +215,6 @@ class Container(HashedRecord):
         check_arrangement(problems, self.mounts, _namespaces(self), self.rootfs, self.default_files)
         _check_settings(problems, self)
         refuse("container", problems)
-
-
-class ContainerChanges(TypedDict, total=False):
-    """The fields of ``Container`` other than ``mounts`` and ``env``, as keywords."""
-
-    namespaces: Iterable[str]
-    rootfs: StrPath | None
-    writable_root: bool
-    root_size: int | str | None
-    default_files: bool
-    hostname: str
-    guest_uid: int
-    guest_gid: int
-    host_uids: int
-    host_uid_start: int | None
-    host_gid_start: int | None
-    cwd: StrPath
-    lock_mounts: bool
-    child_is_pid1: bool | None
-    loopback_network: bool
-    capabilities: Literal["all"] | Iterable[str]
-    ambient_capabilities: bool
-    no_new_privs: bool
-    seccomp: SeccompFilter | None
-    limits: Limits | None
-    set_id_files: bool
-    readonly_paths: Iterable[StrPath]
-    masked_paths: Iterable[StrPath]
-
-
-class ContainerOptions(ContainerChanges, total=False):
-    """The fields of ``Container`` other than ``mounts``: the ``**options`` of every front door."""
-
-    env: Mapping[str, StrPath]
 
 
 def extend(

@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from pycontainer.declare.capabilities import CAPABILITIES, capability_mask
 from pycontainer.declare.container import (
     Container,
-    ContainerChanges,
-    ContainerOptions,
     Environment,
     extend,
     to_container,
@@ -26,6 +24,7 @@ from pycontainer.declare.container import (
 from pycontainer.declare.entries import directory, file, symlink
 from pycontainer.declare.mounts import Mount, bind, overlay, sysfs, tmpfs
 from pycontainer.declare.namespaces import NAMESPACES
+from pycontainer.declare.options import ContainerChanges, ContainerOptions
 
 
 def problems_of(**fields):
