@@ -88,8 +88,8 @@ def _held(path: str, how: int) -> Iterator[None]:
         how: LOCK_EX or LOCK_SH.
     """
     while True:
-        _private(path)
         try:
+            _private(path)
             fd = os.open(f"{path}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue  # the last run before this one has just removed the directory
@@ -148,11 +148,13 @@ def start_run(directory: str, clear: Callable[[str], object]) -> Run:
     Raises:
         SetupError: *directory* is another user's or open to others.
     """
-    for fd, path in _dead(directory):
-        try:
+    dead = _dead(directory)
+    try:
+        for _, path in dead:
             clear(path)
             _remove(path)
-        finally:
+    finally:
+        for fd, _ in dead:
             os.close(fd)
     # Shared: many may start at once, and none while somebody looks for the dead.
     with _held(directory, fcntl.LOCK_SH):
@@ -200,7 +202,8 @@ def _remove_if_last(directory: str) -> None:
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.listdir(directory) == [_LOCK]:
+        # Another may have removed it, and a third one made it anew, which holds another lock.
+        if os.fstat(fd).st_nlink and os.listdir(directory) == [_LOCK]:
             os.unlink(f"{directory}/{_LOCK}")
             os.rmdir(directory)
     except OSError:

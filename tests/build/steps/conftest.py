@@ -23,7 +23,9 @@ def runtime(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A root file system without programs of its own: each step binds the host's /usr."""
-    made = tmp_path / "root"
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    made = private / "root"
     for name in ("proc", "dev", "sys", "etc", "tmp", "usr"):
         (made / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
