@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SetupError
-from .options import Option
+from .option import Option
 from .parse import MisuseError
 from .reading import read
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from .options import Option
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .option import Option
 
 __all__ = ["MisuseError", "Parsed", "names_of", "parse"]
 

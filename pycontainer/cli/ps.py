@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .options import Option
+from .option import Option
 from .parse import MisuseError
 from .reading import read
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from .options import Option
 from .parse import Parsed, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .option import Option
 
 __all__ = ["read"]
 

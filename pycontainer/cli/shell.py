@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .options import Option
+from .option import Option
 from .parse import MisuseError
 from .reading import read
 

@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
         name="click",
     ) from None
 
-from .options import Option
+from .option import Option
 from .parse import MisuseError, Parsed, names_of
 
 __all__ = ["read"]

@@ -30,8 +30,9 @@ def _values(record: Record) -> tuple[Any, ...]:
     kind = type(record)
     if kind not in _getters:
         names = _names(kind)
-        assert len(names) > 1  # of one name an attrgetter makes no tuple
-        _getters[kind] = attrgetter(*names)
+        get = attrgetter(*names)
+        # Of one name an attrgetter makes no tuple.
+        _getters[kind] = get if len(names) > 1 else lambda one: (get(one),)
     return _getters[kind](record)
 
 

@@ -162,11 +162,13 @@ def _landmarks(prefix: str, version: str) -> Iterator[str]:
 
 def _python_parts(prefix: str, version: str, settings: dict[str, str]) -> Iterator[str]:
     """Python's own parts of a prefix that holds much else."""
-    from glob import escape, glob
-
     for landmark in _landmarks(prefix, version):
         yield os.path.dirname(landmark)
-    yield from glob(os.path.join(escape(prefix), "lib*", f"libpython{version}*.so*"))
+    for name in ("lib", "lib64"):
+        if os.path.isdir(os.path.join(prefix, name)):
+            for one in sorted(os.listdir(os.path.join(prefix, name))):
+                if one.startswith(f"libpython{version}") and ".so" in one:
+                    yield os.path.join(prefix, name, one)
     if settings.get("include-system-site-packages", "").lower() == "true":
         yield os.path.join(prefix, "lib", "python3", "dist-packages")
         yield os.path.join("/usr/local/lib", f"python{version}", "dist-packages")

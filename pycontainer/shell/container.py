@@ -18,6 +18,7 @@ from ..declare.namespaces import NAMESPACES
 from .arranging import arranged, flattened
 from .environment import Person, group_file, passwd_file, person, variables
 from .lookup import Lookup
+from .places import cache_directory
 from .software import Request, Software, provide
 from .system_shell import system_shell
 
@@ -90,8 +91,9 @@ def shell_container(
         who, software, preserved=kept, terminal=terminal, system_path=rootfs is not None
     )
     path = env["PATH"].split(":")
+    where = cache_directory() if cache is None else cache.directory
     lookup = Lookup(needed, rootfs)
-    interactive, extra = system_shell(lookup, path)
+    interactive, extra = system_shell(lookup, path, where)
     bash = os.path.basename(interactive) == "bash"
     env.setdefault("PS1", r"\u@\h \w [env]\$ " if bash else "$PWD [env]$ ")
     env["SHELL"] = interactive

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from ..declare.record import Record, set_field
 from .software import Software
 
 __all__ = ["Person", "group_file", "passwd_file", "person", "variables"]
@@ -16,13 +16,25 @@ _TEMPORARY = ("TMPDIR", "TEMPDIR", "TMP", "TEMP")
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
-class Person(NamedTuple):
+class Person(Record):
     """The user inside.
 
     Attributes:
         home: of the user inside.
         outer_home: the caller's, which is another one where the user has an invented name.
     """
+
+    __slots__ = ("gid", "group", "home", "name", "outer_home", "uid")
+
+    def __init__(
+        self, name: str, uid: int, gid: int, group: str, home: str, outer_home: str
+    ) -> None:
+        set_field(self, "name", name)
+        set_field(self, "uid", uid)
+        set_field(self, "gid", gid)
+        set_field(self, "group", group)
+        set_field(self, "home", home)
+        set_field(self, "outer_home", outer_home)
 
     name: str
     uid: int

@@ -9,10 +9,24 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from zlib import crc32
 
-__all__ = ["mark_of", "read_record", "write_record"]
+__all__ = ["mark_of", "read_record", "remembered", "write_record"]
+
+
+def remembered(shelf: str, key: str, look: Callable[[], tuple[list[str], list[str]]]) -> list[str]:
+    """The texts that *look* finds, from a record while it is good.
+
+    Arguments:
+        look: gives the texts, and the files on which they depend.
+    """
+    found = read_record(shelf, key)
+    if found is None:
+        texts, files = look()
+        write_record(shelf, key, files, os.fsencode("\0".join(texts)))
+        return texts
+    return os.fsdecode(found).split("\0") if found else []
 
 
 def mark_of(path: str) -> str:

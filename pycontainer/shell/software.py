@@ -12,10 +12,9 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from attrs import field, frozen
-
-from ..declare.checks import Problems, check_text, host_path, refuse
+from ..declare.checks import Problems, StrPath, check_text, host_path, refuse
 from ..declare.part import Part
+from ..declare.record import Record, set_field
 from ..errors import ContainerError
 
 if TYPE_CHECKING:
@@ -47,16 +46,10 @@ class SoftwareError(ContainerError):
     """
 
 
-def _plain_mapping(values: Mapping[str, str]) -> Mapping[str, str]:
-    return MappingProxyType(dict(values))
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-def _path_mapping(values: Mapping[str, Iterable[str]]) -> Mapping[str, tuple[str, ...]]:
-    return MappingProxyType({name: tuple(places) for name, places in values.items()})
-
-
-@frozen
-class Software:
+class Software(Record):
     """What a container needs to have some software in it.
 
     Attributes:
@@ -70,14 +63,38 @@ class Software:
         cwd: where an image wants its programs to start, or None.
     """
 
-    label: str
-    mounts: tuple[Part, ...] = ()
-    env: Mapping[str, str] = field(default=MappingProxyType({}), converter=_plain_mapping)
-    search_paths: Mapping[str, tuple[str, ...]] = field(
-        default=MappingProxyType({}), converter=_path_mapping
+    __slots__ = (  # noqa: RUF023 - in the order of __init__()
+        "label",
+        "mounts",
+        "env",
+        "search_paths",
+        "rootfs",
+        "cwd",
     )
-    rootfs: str | None = None
-    cwd: str | None = None
+
+    label: str
+    mounts: tuple[Part, ...]
+    env: Mapping[str, str]
+    search_paths: Mapping[str, tuple[str, ...]]
+    rootfs: str | None
+    cwd: str | None
+
+    def __init__(
+        self,
+        label: str,
+        mounts: tuple[Part, ...] = (),
+        env: Mapping[str, str] = _NONE,
+        search_paths: Mapping[str, Iterable[str]] = _NONE,
+        rootfs: str | None = None,
+        cwd: str | None = None,
+    ) -> None:
+        set_field(self, "label", label)
+        set_field(self, "mounts", mounts)
+        set_field(self, "env", MappingProxyType(dict(env)))
+        paths = {name: tuple(places) for name, places in search_paths.items()}
+        set_field(self, "search_paths", MappingProxyType(paths))
+        set_field(self, "rootfs", rootfs)
+        set_field(self, "cwd", cwd)
 
 
 def _names_of(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -90,56 +107,64 @@ def _names_of(given: str | Iterable[str]) -> tuple[str, ...]:
         return given  # type: ignore[return-value]
 
 
-@frozen
-class _Place:
+class _Place(Record):
     """A request that names one place of the host."""
 
-    path: str = field(converter=host_path)
+    __slots__ = ()
 
-    def __attrs_post_init__(self) -> None:
+    path: str
+
+    def __init__(self, path: StrPath) -> None:
+        set_field(self, "path", host_path(path))
         problems: Problems = []
         check_text(problems, "path", self.path)
         refuse(type(self).__name__, problems)
 
 
-@frozen
 class Venv(_Place):
     """An existing virtual environment: its directory, and the Python that it was made from."""
 
+    __slots__ = ("path",)
 
-@frozen
+
 class Rootfs(_Place):
     """A root file system: a directory of the host, or a tar archive (plain, gz, bz2, xz, zst)."""
 
+    __slots__ = ("path",)
 
-@frozen
+
 class OciImage(_Place):
     """An image in a directory of the OCI image layout, for this machine's architecture."""
 
+    __slots__ = ("path",)
 
-@frozen
+
 class Profile(_Place):
     """A prefix with bin, lib and share, such as a Guix or Nix profile, with all it refers to."""
 
+    __slots__ = ("path",)
+
 
 # A distribution's name as in the "Names" page of the packaging specifications.
-_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\s*($|[\[<>=!~;@(,])")
+_DISTRIBUTION = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\s*($|[\[<>=!~;@(,])"
 
 
-@frozen
-class Pip:
+class Pip(Record):
     """Distributions of a Python package index, installed into a virtual environment.
 
     Attributes:
         requirements: one or more specifiers such as "numpy>=2" or "rich[jupyter]".
     """
 
-    requirements: tuple[str, ...] = field(converter=_names_of)
+    __slots__ = ("requirements",)
 
-    def __attrs_post_init__(self) -> None:
+    requirements: tuple[str, ...]
+
+    def __init__(self, requirements: str | Iterable[str]) -> None:
+        set_field(self, "requirements", _names_of(requirements))
         problems: Problems = []
         for one in _each(problems, "requirements", self.requirements):
-            if "\n" in one or not _DISTRIBUTION.match(one):
+            if "\n" in one or not re.match(_DISTRIBUTION, one):
                 hint = ""
                 if one.startswith("-"):
                     hint = "; options of pip come from its configuration or PIP_… variables"
@@ -150,13 +175,10 @@ class Pip:
 
 
 # Debian Policy 5.6.7 (names), 5.6.12 (versions), and apt-get(8) for what may follow a name.
-_PACKAGE = re.compile(
-    r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+|/[A-Za-z0-9.~-]+)?"
-)
+_PACKAGE = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+|/[A-Za-z0-9.~-]+)?"
 
 
-@frozen
-class Apt:
+class Apt(Record):
     """Debian packages with what they depend on, from the host's own package sources.
 
     Attributes:
@@ -164,13 +186,16 @@ class Apt:
             if need be.
     """
 
-    packages: tuple[str, ...] = field(converter=_names_of)
+    __slots__ = ("packages",)
 
-    def __attrs_post_init__(self) -> None:
+    packages: tuple[str, ...]
+
+    def __init__(self, packages: str | Iterable[str]) -> None:
+        set_field(self, "packages", _names_of(packages))
         problems: Problems = []
         for one in _each(problems, "packages", self.packages):
-            if not _PACKAGE.fullmatch(one):
-                hint = "; names are in lower case" if _PACKAGE.fullmatch(one.lower()) else ""
+            if not re.fullmatch(_PACKAGE, one):
+                hint = "; names are in lower case" if re.fullmatch(_PACKAGE, one.lower()) else ""
                 problems.append(f"package {one!r} is no name of a Debian package{hint}")
         refuse("Apt", problems)
 

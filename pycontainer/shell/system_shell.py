@@ -9,6 +9,7 @@ from ..declare.arrangement import Item
 from ..declare.entries import symlink
 from ..declare.mounts import bind
 from .lookup import Lookup
+from .records import remembered
 
 __all__ = ["system_shell"]
 
@@ -16,7 +17,7 @@ __all__ = ["system_shell"]
 _HOST_SHELLS = ("/bin/bash", "/usr/bin/bash", "/run/current-system/sw/bin/bash", "/bin/sh")
 
 
-def system_shell(lookup: Lookup, path: Iterable[str]) -> tuple[str, list[Item]]:
+def system_shell(lookup: Lookup, path: Iterable[str], cache: str) -> tuple[str, list[Item]]:
     """The interactive shell's place in the container, and what makes /bin/sh be there.
 
     The software's own is taken where it has one, and else the host's, with the libraries that it
@@ -25,6 +26,7 @@ def system_shell(lookup: Lookup, path: Iterable[str]) -> tuple[str, list[Item]]:
     Arguments:
         lookup: the container so far.
         path: the directories of its PATH.
+        cache: where it may be kept what was found out.
 
     Raises:
         FileNotFoundError: neither the software nor the host has a shell.
@@ -37,19 +39,23 @@ def system_shell(lookup: Lookup, path: Iterable[str]) -> tuple[str, list[Item]]:
         return own, [symlink("/bin/sh", own)]
     for shell in _HOST_SHELLS:
         if os.access(shell, os.X_OK):
-            return _of_host(shell, lookup)
+            return _of_host(shell, lookup, cache)
     raise FileNotFoundError(2, "neither the software nor the host has a shell", "/bin/sh")
 
 
-def _of_host(shell: str, lookup: Lookup) -> tuple[str, list[Item]]:
-    from ..host.libraries import needed_files
+def _of_host(shell: str, lookup: Lookup, cache: str) -> tuple[str, list[Item]]:
+    def look() -> tuple[list[str], list[str]]:
+        from ..host.libraries import needed_files
+
+        found = needed_files([shell])
+        return found, [shell, "/etc/ld.so.cache", *found]
 
     place = "/bin/bash" if os.path.basename(shell) == "bash" else "/bin/sh"
     items: list[Item] = [bind(os.path.realpath(shell), place)]
     if place != "/bin/sh":
         items.append(symlink("/bin/sh", "bash"))
     # As the loader finds them: their names are what counts, not what a link leads to.
-    for library in needed_files([shell]):
+    for library in remembered(os.path.join(cache, "libraries"), shell, look):
         real, there = os.path.realpath(library), lookup.source(library)
         if there is None or not os.path.samefile(real, there):
             items.append(bind(real, library))

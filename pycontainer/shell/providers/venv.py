@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...host.venv import venv_extensions, venv_libraries, venv_settings, venv_view
 from ..places import cache_directory
-from ..records import read_record, write_record
+from ..records import remembered
 from ..software import Progress, Software, SoftwareError, Venv
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def provide(request: Venv, *, cache: Cache | None, progress: Progress | None) ->
 
 def remembered_libraries(directory: str, cache: Cache | None) -> list[str]:
     """``venv_libraries``, looked for anew when something has been installed."""
+
+    def look() -> tuple[list[str], list[str]]:
+        python = f"{directory}/bin/python"
+        files = [*venv_extensions(directory), python, "/etc/ld.so.cache"]
+        return venv_libraries(directory), files
+
     shelf = os.path.join(cache_directory() if cache is None else cache.directory, "libraries")
-    found = read_record(shelf, directory)
-    if found is None:
-        libraries = venv_libraries(directory)
-        marked = [*venv_extensions(directory), f"{directory}/bin/python", "/etc/ld.so.cache"]
-        write_record(shelf, directory, marked, os.fsencode("\0".join(libraries)))
-        return libraries
-    return os.fsdecode(found).split("\0")
+    return remembered(shelf, directory, look)
 
 
 def venv_paths(directory: str, place: str | None = None) -> dict[str, tuple[str, ...]]:
