@@ -323,6 +323,10 @@ class DirectoryStore:
                 swept.append(name)
             finally:
                 lock.release(remove=True)
+        for name in os.listdir(self.at("turns")):
+            lock = None if name.startswith("slot-") else FileLock.attempt(self.at("turns", name))
+            if lock is not None:
+                lock.release(remove=True)  # of a build that is no more
         return swept
 
     def discard(self, name: str) -> None:

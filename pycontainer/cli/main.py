@@ -19,6 +19,7 @@ _COMMANDS = {
     "shell": ("shell", "A shell, or a command, with just the software that is named."),
     "inspect": ("inspect", "Show what a process, and the container around it, is made of."),
     "wrap": ("wrap", "Write a wrapper that always runs a program in a container."),
+    "build": ("build", "Build what a JSON file asks for, from inputs to outputs in a store."),
     "doctor": ("doctor", "Say what works on this machine, and what blocks the rest."),
 }
 """Command → the module with its ``run(arguments)``, and what it does."""

@@ -264,8 +264,8 @@ def test_an_output_is_never_looked_for_through_a_link(store, tmp_path):
 
 def test_outputs_are_canonical_and_fresh(store):
     script = (
-        "umask 000; mkdir out; echo x > out/a; chmod 777 out/a; chmod 6777 out/a; ln out/a out/b; echo y > out/c; "
-        "chmod 2770 out; chmod 0 out/c"
+        "umask 000; mkdir out; echo x > out/a; chmod 777 out/a; chmod 6777 out/a; ln out/a out/b; "
+        "echo y > out/c; chmod 2770 out; chmod 0 out/c"
     )
     # Only an ordinary user's container may set them; what is refused is no failure here.
     output = build(request(f"set +e; {script}; true"), store).outputs["build/out"]
