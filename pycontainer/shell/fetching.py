@@ -42,6 +42,8 @@ NO_NETWORK = (
 )
 """How pip, uv and apt say that they reach nobody."""
 
+WRONG_DIGEST = ("Hash Sum mismatch", "DO NOT MATCH THE HASHES", "Hash mismatch")
+
 NO_SPACE = ("No space left on device", "Disk quota exceeded", "File too large", "ENOSPC")
 
 
@@ -121,6 +123,11 @@ def trouble(what: str, completed: Completed[None], directory: str) -> SoftwareEr
         lines = [line for line in output.splitlines() if any(one in line for one in NO_NETWORK)]
         error.add_note(lines[-1].strip()[-300:])
         return error
+    if any(words in output for words in WRONG_DIGEST):
+        return SoftwareError(
+            f"{what}: what came is not what its source promises (it has another digest): somebody "
+            "on the way changed it, or the source is broken; try again, and tell who runs it"
+        )
     lines = [line for line in output.splitlines() if line.strip()]
     error = SoftwareError(f"{what}: {completed.args[0]} ended with {completed.status}")
     if lines:

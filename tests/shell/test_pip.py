@@ -233,7 +233,7 @@ def test_wrong_digest(index, cache, tool, request):
     request.getfixturevalue(tool)
     page = index.directory / "simple/probe/index.html"
     page.write_text(re.sub("sha256=....", "sha256=0000", page.read_text()))
-    with pytest.raises(SoftwareError, match="pip probe: what came is not what the index promises"):
+    with pytest.raises(SoftwareError, match="pip probe: what came is not what its source promises"):
         provide(Pip("probe"), cache=cache)
 
 

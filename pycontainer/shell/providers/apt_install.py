@@ -184,7 +184,10 @@ def _seed(directory: str, shelf: str, key: str) -> None:
     older = sorted(
         (name for name in os.listdir(shelf) if re.fullmatch(rf"{key}-\d+", name)), reverse=True
     )
-    for place in (*(os.path.join(shelf, name) for name in older), "/var/lib/apt/lists"):
+    places = [os.path.join(shelf, name) for name in older]
+    if "APT_CONFIG" not in os.environ:  # the host's lists are of the host's sources
+        places.append("/var/lib/apt/lists")
+    for place in places:
         if not os.path.isdir(place) or os.stat(place).st_uid not in (0, os.geteuid()):
             continue
         for name in os.listdir(place):

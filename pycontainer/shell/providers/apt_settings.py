@@ -44,9 +44,13 @@ class AptSettings:
         places = [os.path.join("/", self.value("Dir::Etc", "etc/apt"))]
         for line in self.lines:
             found = _LINE.match(line)
-            if found and found["value"].startswith("/") and os.path.exists(found["value"]):
+            if found and found["value"].startswith("/"):
                 places.append(os.path.normpath(found["value"]))
-        return [place for place in places if place.strip("/")]
+        return [
+            place
+            for place in places
+            if place.strip("/") and (os.path.isfile(place) or os.path.isdir(place))
+        ]
 
     def _place(self, name: str, default: str) -> str:
         base = os.path.join("/", self.value("Dir::Etc", "etc/apt"))

@@ -122,11 +122,6 @@ def _refusal(what: str, done: Completed[None]) -> SoftwareError | None:
     output = f"{done.stdout}\n{done.stderr}"
     if "Failed to establish a new connection" in output or "Retrying (Retry" in output:
         return None
-    if "DO NOT MATCH THE HASHES" in output or "Hash mismatch" in output:
-        return SoftwareError(
-            f"{what}: what came is not what the index promises (its digest is another): somebody "
-            "on the way changed it, or the index is broken; try again, and tell who runs the index"
-        )
     absent = _ABSENT.search(output)
     if absent:
         name = absent["pip"] or absent["uv"]
