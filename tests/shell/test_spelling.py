@@ -130,4 +130,4 @@ Container(
     seccomp=UNTRUSTED,
 )"""
     )
-    assert spell(pc.Container()) == ("Container()", {"Container"})
+    assert spell(pc.Container()) == ("Container()", frozenset({"Container"}))
