@@ -151,13 +151,15 @@ def _asked(item: str) -> list[str]:
     import shutil
     import subprocess
 
-    program = ["nix-store", "-qR"] if item.startswith("/nix/") else ["guix", "gc", "-R"]
+    program = ["nix-store", "-qR"] if item.startswith(_NIX) else ["guix", "gc", "-R"]
     if shutil.which(program[0]) is None:
         return []
     done = subprocess.run([*program, item], capture_output=True, text=True, check=False)
     items = [line for line in done.stdout.splitlines() if line.startswith("/")]
     return sorted(items) if done.returncode == 0 and item in items else []
 
+
+_NIX = "/nix/"
 
 # 32 characters of the alphabet of nix-base32, before the dash of a name.
 _HASH = re.compile(rb"[0-9abcdfghijklmnpqrsvwxyz]{32}(?=-)")
