@@ -21,6 +21,7 @@ from .ids import caller_maps, outside
 from .mounts import COPY_UP
 from .program import located, view_of
 from .spec import to_spec
+from .state import write_file
 
 __all__ = ["Bundle", "write_bundle"]
 
@@ -76,11 +77,12 @@ def write_bundle(
     if "/" not in process["args"][0] and "PATH" not in container.env:
         process["args"][0] = located(container, process["args"][0])
     _leave_out_absent(container, spec)
+    _plain_for_files(spec)
     _absolute_layers(container, spec, place)
     copied = _copied_up(container)
     for mount in spec["mounts"]:
         if mount["destination"] in copied:
-            mount["options"].append(COPY_UP)
+            mount["options"].insert(0, COPY_UP)
     text = _encoded(spec)
     _make(place)
     try:
@@ -97,7 +99,7 @@ def write_bundle(
             root = outside(maps[0], 0, owner[0]), outside(maps[1], 0, owner[1])
             os.chown(place, *root, follow_symlinks=False)
         config = os.path.join(place, "config.json")
-        _write_file(config, text, 0o600)
+        write_file(config, text, 0o600)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -164,6 +166,28 @@ def _leave_out_absent(container: Container, spec: dict[str, Any]) -> None:
     left = [name for name in defaults if name not in absent]
     if left != defaults:
         spec["annotations"]["org.pycontainer.defaults"] = json.dumps(left)
+
+
+def _plain_for_files(spec: dict[str, Any]) -> None:
+    """Attributes of binds of files without the "r": crun opens the target as a directory for it.
+
+    Then they are set by a remount, in which an ordinary user must name those that the source has.
+    """
+    for mount in spec["mounts"]:
+        source = mount["source"]
+        if mount["type"] != "bind" or not os.path.exists(source) or os.path.isdir(source):
+            continue
+        words = [_PLAIN.get(word, word) for word in mount["options"]]
+        flags = os.statvfs(source).f_flag
+        words += [word for bit, word in _LOCKED.items() if flags & bit and word not in words]
+        mount["options"] = words
+
+
+_PLAIN = {
+    f"r{word}": word
+    for word in ("ro", "nosuid", "nodev", "noexec", "nosymfollow", "noatime", "strictatime")
+}
+_LOCKED = {os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec"}
 
 
 def _has_place(view: Any, target: str) -> bool:
@@ -246,7 +270,7 @@ def _write_root(root: str, container: Container, made: list[str]) -> None:
             continue
         directory(os.path.dirname(path))
         if step.op is Op.WRITE_FILE:
-            _write_file(root + path, step.content or b"", step.mode)
+            write_file(root + path, step.content or b"", step.mode)
             made.append(root + path)
         elif step.op is Op.MAKE_SYMLINK:
             os.symlink(step.other, root + path)
@@ -255,7 +279,7 @@ def _write_root(root: str, container: Container, made: list[str]) -> None:
             if os.path.isdir(step.other):
                 directory(path)
             elif path not in known and os.path.exists(step.other):
-                _write_file(root + path, b"", 0o644)
+                write_file(root + path, b"", 0o644)
                 made.append(root + path)
             known.add(path)
             below.append(path)
@@ -283,15 +307,3 @@ def _write_overlays(place: str, container: Container, made: list[str]) -> None:
             for one in new if top not in made else new[1:]:
                 os.mkdir(one, 0o755)
                 made.append(one)
-
-
-def _write_file(path: str, content: bytes, mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(path, flags, mode)
-    try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(fd, left) :]
-        os.fchmod(fd, mode)
-    finally:
-        os.close(fd)

@@ -20,8 +20,8 @@ __all__ = ["filter_of", "note_of", "of_filter"]
 
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 _ALL = 2**64 - 1
-_MOST = 4096
-"""Rules for one call; more than the kernel takes instructions."""
+_MOST = 1024
+"""Rules for one call: with a comparison each, as much as the kernel takes (BPF_MAXINSNS)."""
 
 Cube: TypeAlias = dict[int, tuple[int, int]]
 """Which bits of which arguments have which value: index → (mask, value)."""
@@ -89,9 +89,7 @@ def _rules_for(
         ]
     regions: list[tuple[Cube, Action]] = [({}, "allow")]
     for layer, found in zip(layers, answers, strict=True):
-        regions = _split(regions, layer.default, found)
-        if len(regions) > _MOST:
-            raise ValueError(f"{name}: its cases are too many for one list of rules")
+        regions = _split(name, regions, layer.default, found)
     return [
         ([_masked(index, *bits) for index, bits in sorted(cube.items())], action)
         for cube, action in regions
@@ -107,6 +105,7 @@ def _folded(layers: tuple[Layer, ...], answers: list[Any], action: Action) -> Ac
 
 
 def _split(
+    name: str,
     regions: list[tuple[Cube, Action]],
     default: Action,
     rules: list[tuple[tuple[Comparison, ...], Action]],
@@ -124,6 +123,8 @@ def _split(
             if both is not None:
                 divided.append((both, _stricter(action, answer)))
                 outside = [piece for one in outside for piece in _without(one, cube)]
+            if len(divided) + len(outside) > _MOST:
+                raise ValueError(f"{name}: its cases are too many for one list of rules")
         divided += [(piece, _stricter(action, default)) for piece in outside]
     return divided
 

@@ -172,7 +172,7 @@ def mount_of(
     if len(problems) > before:
         return None
     assert isinstance(target, str)
-    is_bind = kind == "bind" or any(map(_is_bind, options))
+    is_bind = kind == "bind" or ("own" not in more and any(map(_is_bind, options)))
     fields, own = _attributes(problems, where, options, more, is_bind)
     if len(problems) > before:
         return None

@@ -243,8 +243,8 @@ def _items(
         if not isinstance(one, dict):
             problems.append(f"{where}: must be an object, not {one!r}")
             continue
-        mount = _not_copied_up(one) if "version" in notes else one
-        more = said.get(mount.get("destination"), {})
+        more = said.get(one.get("destination"), {})
+        mount = _not_copied_up(one, more.get("own", 0)) if "version" in notes else one
         item = mount_of(problems, where, mount, more, bundle, cgroup)
         if item is not None:
             items.append(item)
@@ -279,11 +279,15 @@ def _of_runtimes(items: list[Any], has_mounts: bool) -> list[Mount | Entry]:
     return added
 
 
-def _not_copied_up(mount: dict[str, Any]) -> dict[str, Any]:
-    """*mount* without the word that ``write_bundle`` adds; what is copied is in the entries."""
+def _not_copied_up(mount: dict[str, Any], own: int = 0) -> dict[str, Any]:
+    """*mount* without the word that ``write_bundle`` adds; what is copied is in the entries.
+
+    Arguments:
+        own: how many options are the file system's own, at the end.
+    """
     options = mount.get("options")
-    if isinstance(options, list) and COPY_UP in options:
-        return {**mount, "options": [word for word in options if word != COPY_UP]}
+    if isinstance(options, list) and options[:1] == [COPY_UP] and len(options) > own:
+        return {**mount, "options": options[1:]}
     return mount
 
 

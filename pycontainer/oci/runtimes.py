@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from typing import Any
 from ..errors import SetupError
 from ..launch.following import GLANCE, Event
 from ..launch.results import Completed, ExitStatus, Usage, Verdict
+from ..plan.defaults import NULL_NUMBER
 from .annotations import PREFIX
+from .staging import Stage, stage_for
 from .state import State, opened, sweep
 
 __all__ = ["run_by"]
@@ -40,10 +43,15 @@ def run_by(
         error = FileNotFoundError(errno.ENOENT, f"{runtime} is not installed", runtime)
         error.add_note(f"Debian, Ubuntu: apt-get install {runtime}")
         raise error
-    delete = [program, "--root"]
-    sweep(delete)
-    with opened(delete) as state:
-        return _Run(program, state, spec, bundle, take, cancel).run()
+    stage = stage_for(runtime, spec, bundle)
+    call = [*stage.prefix, program, *stage.options]
+    sweep(call)
+    with opened(call) as state:
+        place = bundle
+        if stage.spec is not None:
+            place = os.path.join(state.path, "bundle")
+            stage.write(place)
+        return _Run(call, state, spec, place, stage, take, cancel).run()
 
 
 class _Run:
@@ -51,19 +59,22 @@ class _Run:
 
     def __init__(
         self,
-        program: str,
+        call: list[str],
         state: State,
         spec: dict[str, Any],
         bundle: str,
+        stage: Stage,
         take: Take | None,
         cancel: Event | None,
     ) -> None:
-        self._program = program
+        self._call = call
+        self._stage = stage
         self._state = state
         self._bundle = bundle
         self._cancel = cancel
         self._args = (spec.get("process") or {}).get("args")
-        limits = json.loads((spec.get("annotations") or {}).get(f"{PREFIX}limits", "{}"))
+        annotations: dict[str, str] = spec.get("annotations") or {}
+        limits: dict[str, Any] = json.loads(annotations.get(f"{PREFIX}limits", "{}"))
         self._wall_time: float | None = limits.get("wall_time")
         self._cpu_time: float | None = limits.get("cpu_time")
         self._most: int | None = limits.get("output")
@@ -71,13 +82,14 @@ class _Run:
         self._take = take
         if take is None and self._most is not None:
             self._take = _to_stdout
+        self._enforced = _enforced(spec, limits, stage)
         self._amount = 0
         self._verdict: Verdict | None = None
 
     def run(self) -> Completed[None]:
         log = os.path.join(self._state.path, "log")
         command = [
-            self._program,
+            *self._call,
             "--root",
             self._state.root,
             "--log",
@@ -97,8 +109,7 @@ class _Run:
             self._kill(process)
             raise
         finally:
-            if process.stdout is not None:
-                process.stdout.close()
+            process.close()
             if self._state.exists:
                 self._delete()
         status, usage = process.status, process.usage
@@ -109,7 +120,7 @@ class _Run:
         if self._processors is not None:
             os.sched_setaffinity(0, self._processors)  # this thread's, and what it starts
         try:
-            return _Process(command, self._take is not None)
+            return _Process(command, self._take)
         finally:
             if self._processors is not None:
                 os.sched_setaffinity(0, known)
@@ -117,30 +128,27 @@ class _Run:
     def _follow(self, process: _Process, began: float) -> None:
         poll = select.poll()
         poll.register(process.pidfd, select.POLLIN)
-        pipe = -1
-        if process.stdout is not None:
-            pipe = process.stdout.fileno()
-            os.set_blocking(pipe, False)
-            poll.register(pipe, select.POLLIN)
-        while True:
-            ended = False
+        for fd in process.outputs:
+            poll.register(fd, select.POLLIN)
+        open_ones = set(process.outputs)
+        ended = False
+        while not ended:
             for fd, _ in poll.poll(self._wait(began)):
-                if fd == pipe:
-                    if not self._read(pipe):
-                        poll.unregister(pipe)
-                        pipe = -1
-                else:
+                if fd == process.pidfd:
                     ended = True
-            if ended:
-                break
-            self._look(began, process)
-            if self._verdict is not None:
-                self._kill(process)
-                break
-        # A pipe's worth at most: who holds it may outlive the container.
-        for _ in range(16):
-            if pipe < 0 or not self._read(pipe):
-                break
+                elif self._read(fd, process.outputs[fd]) == 0:
+                    poll.unregister(fd)
+                    open_ones.discard(fd)
+            if not ended:
+                self._look(began, process)
+                if self._verdict is not None:
+                    self._kill(process)
+                    break
+        for fd in open_ones:
+            # A pipe's worth at most: who holds it may outlive the container.
+            for _ in range(16):
+                if not self._read(fd, process.outputs[fd]):
+                    break
         process.reap()
 
     def _wait(self, began: float) -> float | None:
@@ -162,25 +170,23 @@ class _Run:
         elif self._cpu_time is not None and _used(process.pid) >= self._cpu_time:
             self._verdict = Verdict.CPU_TIME
 
-    def _read(self, pipe: int) -> bool:
-        """Hand on what is in the pipe; False at its end, or when there is nothing."""
+    def _read(self, pipe: int, take: Take) -> int | None:
+        """Hand on what is in a pipe: how many bytes; 0 at its end, None if there are none now."""
         try:
             data = os.read(pipe, 1 << 16)
         except BlockingIOError:
-            return True
-        if not data:
-            return False
+            return None
         left = len(data) if self._most is None else self._most - self._amount
         self._amount += min(len(data), left)
-        if left > 0 and self._take is not None:
-            self._take(data[:left])
+        if left > 0 and data:
+            take(data[:left])
         if len(data) > left:
             self._verdict = self._verdict or Verdict.OUTPUT
-        return True
+        return len(data)
 
     def _delete(self) -> None:
         subprocess.run(
-            [self._program, "--root", self._state.root, "delete", "--force", self._state.name],
+            [*self._call, *self._state.deletion],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -204,30 +210,97 @@ class _Run:
         ended = ExitStatus.of_wait_status(status)
         if self._verdict is not None:
             ended = ExitStatus(signal=int(signal.SIGKILL))
-            return Completed(self._args, ended, self._verdict, usage)
+            return Completed(self._args, ended, self._verdict, usage, enforced=self._enforced)
         if ended.exit_code:
-            _raise_failure(log, os.path.basename(self._program))
+            _raise_failure(log)
         return Completed(self._args, ended, Verdict.EXIT if ended.returncode else Verdict.OK, usage)
 
 
-class _Process:
-    """The runtime's process, reaped with its usage."""
+def _enforced(spec: dict[str, Any], limits: dict[str, Any], stage: Stage) -> dict[str, str]:
+    """What holds each limit."""
+    process, linux = spec.get("process") or {}, spec.get("linux") or {}
+    bounds = {one.get("type") for one in process.get("rlimits") or ()}
+    resources = linux.get("resources") or {}
+    held = {name: how for name, how in _HERE.items() if limits.get(name) is not None}
+    for name, kind in _RLIMITS.items():
+        if kind in bounds:
+            held.setdefault(name, kind)
+    for name, key in (("memory", "memory"), ("cpus", "cpu"), ("processes", "pids")):
+        if resources.get(key):
+            held[name] = stage.not_held.get(key) or held.get(name, "")
+            if not stage.not_held:
+                held[name] = "a cgroup"
+    return held
 
-    def __init__(self, command: list[str], piped: bool) -> None:
+
+_HERE = {
+    "wall_time": "the caller's clock",
+    "cpu_time": "RLIMIT_CPU, and the caller's looks",
+    "output": "the caller's count",
+    "cpu_affinity": "sched_setaffinity",
+}
+_RLIMITS = {
+    "processes": "RLIMIT_NPROC",
+    "open_files": "RLIMIT_NOFILE",
+    "file_size": "RLIMIT_FSIZE",
+    "stack": "RLIMIT_STACK",
+}
+
+
+class _Process:
+    """The runtime's process, reaped with its usage.
+
+    Attributes:
+        pid, pidfd: its own.
+        outputs: the pipes that come from it, and what takes what is in them.
+
+    It never has /dev/null: runtimes give their streams to the container's user, and that one is
+    the host's.
+    """
+
+    def __init__(self, command: list[str], take: Take | None) -> None:
         self._began = time.monotonic()
-        self._popen = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL if piped else None,
-            stdout=subprocess.PIPE if piped else None,
-            stderr=subprocess.STDOUT if piped else None,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-            bufsize=0,
-        )
+        streams: list[int | None] = [None, None, None]
+        self.outputs: dict[int, Take] = {}
+        closing: list[int] = []
+        if take is not None or _is_null(0):
+            empty, writer = os.pipe2(os.O_CLOEXEC)
+            streams[0] = empty
+            os.close(writer)
+            closing.append(empty)
+        for number in (1, 2):
+            if take is not None and number == 2:
+                streams[2] = streams[1]
+            elif take is not None or _is_null(number):
+                reader, writer = os.pipe2(os.O_CLOEXEC)
+                streams[number] = writer
+                closing.append(writer)
+                os.set_blocking(reader, False)
+                self.outputs[reader] = take or len
+        try:
+            self._popen = subprocess.Popen(
+                command,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+            )
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for fd in closing:
+                os.close(fd)
         self.pid = self._popen.pid
-        self.stdout = self._popen.stdout
         self.pidfd = os.pidfd_open(self.pid)
         self.status = 0
         self.usage = Usage(0.0, 0.0, 0.0, 0)
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for fd in self.outputs:
+            os.close(fd)
+        self.outputs = {}
 
     def wait(self, timeout: float) -> bool:
         """Whether it has ended, after at most *timeout* seconds."""
@@ -277,7 +350,7 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _raise_failure(log: str, runtime: str) -> None:
+def _raise_failure(log: str) -> None:
     """Raise why there was no program to run, if the runtime says so."""
     try:
         with open(log, encoding="utf-8", errors="replace") as file:
@@ -288,7 +361,7 @@ def _raise_failure(log: str, runtime: str) -> None:
     if not said:
         return
     words = said[-1]
-    number, step = errno.EINVAL, f"{runtime} run"
+    number, step = errno.EINVAL, "run the bundle"
     for text, code in (("permission denied", errno.EACCES), ("not permitted", errno.EPERM)):
         if text in words:
             number = code
@@ -300,6 +373,14 @@ def _raise_failure(log: str, runtime: str) -> None:
     for line in said[:-1]:
         error.add_note(line)
     raise error
+
+
+def _is_null(fd: int) -> bool:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return True  # closed: there it would be opened
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == NULL_NUMBER
 
 
 def _to_stdout(data: bytes) -> None:

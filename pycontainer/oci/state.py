@@ -15,7 +15,7 @@ import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 
-__all__ = ["State", "opened", "sweep"]
+__all__ = ["State", "opened", "sweep", "write_file"]
 
 _PREFIX = "pycontainer-oci-"
 _CONTAINER = "c"
@@ -50,9 +50,27 @@ class State:
         self._lock = lock
 
     @property
+    def deletion(self) -> list[str]:
+        """The runtime's words for ending and forgetting the container."""
+        return ["--root", self.root, "delete", "--force", self.name]
+
+    @property
     def exists(self) -> bool:
         """Whether the runtime knows the container."""
         return os.path.lexists(os.path.join(self.root, self.name))
+
+
+def write_file(path: str, content: bytes, mode: int) -> None:
+    """Write a new file; a link in its place is not followed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, mode)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(fd, left) :]
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _home() -> str:
@@ -78,7 +96,7 @@ def sweep(delete: Sequence[str]) -> None:
     """End and remove what callers have left that were killed.
 
     Arguments:
-        delete: the runtime's command line up to ``--root``'s argument.
+        delete: the runtime's command line but for ``--root`` and what follows.
     """
     for path in _leftovers(_home()):
         lock = _locked(path)
@@ -88,7 +106,7 @@ def sweep(delete: Sequence[str]) -> None:
             state = State(path, lock)
             if state.exists:
                 subprocess.run(
-                    [*delete, state.root, "delete", "--force", state.name],
+                    [*delete, *state.deletion],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     check=False,
@@ -117,7 +135,7 @@ def opened(delete: Sequence[str]) -> Iterator[State]:
     """A new state for as long as the ``with`` statement lasts.
 
     Arguments:
-        delete: the runtime's command line up to ``--root``'s argument.
+        delete: the runtime's command line but for ``--root`` and what follows.
     """
     while True:
         path = os.path.join(_home(), _PREFIX + secrets.token_hex(8))
@@ -129,7 +147,7 @@ def opened(delete: Sequence[str]) -> Iterator[State]:
     try:
         os.mkdir(state.root, 0o700)
         watch = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCH, path, *delete, state.root, "delete", "--force", state.name],
+            ["/bin/sh", "-c", _WATCH, path, *delete, *state.deletion],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

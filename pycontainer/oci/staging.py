@@ -1,0 +1,155 @@
+"""What a runtime needs around it on this host: its own view of ids, mounts and cgroups.
+
+crun refuses to run where a cgroup version 2 hierarchy is mounted beside version 1 ("hybrid"), and
+runc needs a root in the container that is the caller itself.  Both are satisfied in namespaces of
+their own, made by unshare(1), in which the runtime then runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from typing import Any
+
+from ..errors import SetupError
+from .annotations import PREFIX
+from .state import write_file
+
+__all__ = ["Stage", "stage_for"]
+
+_HIERARCHIES = "/sys/fs/cgroup"
+
+
+class Stage:
+    """How a runtime is started.
+
+    Attributes:
+        prefix: the words before the runtime's own command line.
+        options: the runtime's options.
+        spec: the config.json for it, or None: the bundle's own.
+        not_held: limits that nothing holds, by name.
+    """
+
+    def __init__(self) -> None:
+        self.prefix: list[str] = []
+        self.options: list[str] = []
+        self.spec: dict[str, Any] | None = None
+        self.not_held: dict[str, str] = {}
+
+    def write(self, directory: str) -> None:
+        """Write the config.json, if it is not the bundle's."""
+        os.mkdir(directory, 0o700)
+        write_file(f"{directory}/config.json", json.dumps(self.spec).encode(), 0o600)
+
+
+def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
+    """The stage for running *spec*, the config.json of *bundle*, by *runtime* as this user.
+
+    Raises:
+        SetupError: EPERM, for a limit that takes a cgroup, which an ordinary user has not.
+    """
+    stage = Stage()
+    root = os.geteuid() == 0
+    hybrid = is_hybrid()
+    linux = spec.get("linux") or {}
+    resources = linux.get("resources") or {}
+    if not root and _bounds(resources):
+        stage.spec = _without_resources(stage, spec)
+    if runtime == "crun" and not (root and _bounds(resources)):
+        stage.options = ["--cgroup-manager=disabled"]
+    steps = []
+    unshare = ["--mount", "--propagation", "slave"]
+    if runtime == "crun" and hybrid:
+        if root:
+            steps = [f"umount {_HIERARCHIES}/unified"]
+        else:
+            steps = [f"mount -t tmpfs -o size=4k none {_HIERARCHIES}"]
+            unshare += ["--user", "--map-current-user", "--keep-caps"]
+    if not root and _needs_ids(linux):
+        stage.spec = _of_subordinates(stage.spec or spec)
+        unshare = ["--user", "--map-root-user", "--map-auto", *unshare[:3]]
+        steps = steps or [":"]
+    if steps:
+        script = f'{" && ".join(steps)} && exec "$@"'
+        stage.prefix = ["unshare", *unshare, "/bin/sh", "-c", script, "stage"]
+    if stage.spec is not None:
+        stage.spec = _absolute(stage.spec, bundle)
+    return stage
+
+
+def is_hybrid() -> bool:
+    """Whether both versions of cgroups are mounted where runtimes look."""
+    found = {}
+    with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            _, place, kind, *_ = line.split(" ")
+            found[place] = kind
+    return found.get(_HIERARCHIES) == "tmpfs" and found.get(f"{_HIERARCHIES}/unified") == "cgroup2"
+
+
+def _bounds(resources: dict[str, Any]) -> list[str]:
+    return [name for name in ("memory", "cpu", "pids") if resources.get(name)]
+
+
+def _without_resources(stage: Stage, spec: dict[str, Any]) -> dict[str, Any]:
+    names = _bounds(spec["linux"]["resources"])
+    annotations = spec.get("annotations") or {}
+    limits = json.loads(annotations.get(f"{PREFIX}limits", "{}"))
+    # The number of processes is held by RLIMIT_NPROC as well.
+    needed = [name for name in names if name != "pids"]
+    if limits.get("strict", True) and needed:
+        raise SetupError(
+            errno.EPERM,
+            f"an OCI runtime holds linux.resources.{needed[0]} by a cgroup, which an ordinary user "
+            "cannot make; use runtime='native', run it as root, or say strict=False",
+            None,
+            "hold the limits",
+        )
+    stage.not_held = dict.fromkeys(needed, "not held: it takes a cgroup")
+    linux = {key: value for key, value in spec["linux"].items() if key != "resources"}
+    return {**spec, "linux": linux}
+
+
+def _needs_ids(linux: dict[str, Any]) -> bool:
+    """Whether the root of the container is somebody else than the caller."""
+    for key, own in (("uidMappings", os.geteuid()), ("gidMappings", os.getegid())):
+        for one in linux.get(key) or ():
+            if one.get("containerID") == 0 and one.get("hostID") != own:
+                return True
+    return False
+
+
+def _of_subordinates(spec: dict[str, Any]) -> dict[str, Any]:
+    """*spec* in the ids of a namespace in which 0 is the caller and the rest its subordinates."""
+    from ..launch.ranges import subordinate_ranges
+
+    linux = dict(spec["linux"])
+    for key, own, path in (
+        ("uidMappings", os.geteuid(), "/etc/subuid"),
+        ("gidMappings", os.getegid(), "/etc/subgid"),
+    ):
+        ranges = subordinate_ranges(path)[:1]  # unshare(1) takes the first alone
+        changed = []
+        for one in linux.get(key) or ():
+            first = 0
+            for start, count in ((own, 1), *ranges):
+                if start <= one["hostID"] < start + count:
+                    changed.append({**one, "hostID": first + one["hostID"] - start})
+                first += count
+        linux[key] = changed
+    return {**spec, "linux": linux}
+
+
+def _absolute(spec: dict[str, Any], bundle: str) -> dict[str, Any]:
+    """*spec* for a config.json that lies elsewhere."""
+    root = dict(spec.get("root") or {})
+    root["path"] = os.path.join(bundle, root.get("path", "rootfs"))
+    mounts = []
+    for mount in spec.get("mounts") or ():
+        options = mount.get("options") or ()
+        if mount.get("type") == "bind" or "bind" in options or "rbind" in options:
+            mounts.append({**mount, "source": os.path.join(bundle, mount["source"])})
+        else:
+            mounts.append(mount)
+    return {**spec, "root": root, "mounts": mounts}
