@@ -199,12 +199,14 @@ def test_a_cache_below_somebody_elses_directory_is_refused(tmp_path):
         Cache(tmp_path / "cache").entry("kind", "key", write(), what="a thing")
 
 
-@pytest.mark.unprivileged
-def test_an_entry_that_is_a_link_to_somebody_elses_is_refused(tmp_path):
-    (tmp_path / "kind").mkdir()
-    (tmp_path / "kind/key").symlink_to("/usr")
-    with pytest.raises(SoftwareError, match="is a link out of the cache"):
-        Cache(tmp_path).entry("kind", "key", write(), what="a thing")
+@pytest.mark.parametrize("place", ["kind", "kind/key"])
+def test_a_link_out_of_the_cache_is_refused(tmp_path, place):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "key").mkdir(parents=True)
+    (tmp_path / "cache" / place).parent.mkdir(parents=True)
+    (tmp_path / "cache" / place).symlink_to(elsewhere)
+    with pytest.raises(SoftwareError, match="is a link out of the cache; remove it"):
+        Cache(tmp_path / "cache").entry("kind", "key", write(), what="a thing")
 
 
 @pytest.mark.parametrize("place", ["cache", "cache/kind", "cache/kind/key"])
