@@ -27,6 +27,12 @@ _STATES = {
     "I": "idle",
 }  # proc_pid_stat(5)
 
+_KINDS = {
+    "service": "a service with namespaces of its own",
+    "visitor": "it has joined a part of one",
+    "spare": "ready to become one of pycontainer's",
+}
+
 _TELLING = ("size=", "lowerdir=", "upperdir=", "workdir=", "hidepid=", "subset=")
 """Options of file systems that are shown: how large they are, and what they are made of."""
 
@@ -62,7 +68,9 @@ def _where(found: Inspection) -> list[Part]:
     if "namespaces" in found.unread:
         return [("it may not be looked at: whether it is in a container is not known", _WARN)]
     words = "in no container"
-    if any(each.own for each in found.namespaces):
+    if found.kind in _KINDS:
+        words += f", but {_KINDS[found.kind]}"
+    elif any(each.own for each in found.namespaces):
         words += ", but with namespaces of its own"
     if found.made_here:
         inner = ", ".join(map(str, found.made_here))

@@ -28,9 +28,10 @@ theirs alone, and what they use.
 A container is a group of processes with their own view of the files and at least one more
 namespace of their own, or one that a known program made."""
 _EPILOG = """\
-An ordinary user sees their own containers; root sees all. MEMORY is that of the whole container:
-cgroup, what the kernel charges to its cgroup; pss, the sum of its processes with pages that are
-shared counted once; rss, where that may not be read, the sum with such pages counted for each."""
+Root sees all containers, an ordinary user of other users' as much as anybody may. MEMORY is that
+of the whole container: cgroup, what the kernel charges to its cgroup; pss, the sum of its processes
+with pages that are shared counted once; rss, where that may not be read, the sum with such pages
+counted for each."""
 
 
 def run(arguments: list[str]) -> int:

@@ -55,7 +55,7 @@ def joined(command: Sequence[str]) -> str:
 
     from ..inspection.makers import HELPER
 
-    if any(HELPER.decode() in word for word in command):
+    if len(command) > 4 and command[-2] == "-c" and HELPER.decode() in command[-1]:
         return "(a Python function)"  # what the interpreter of pycontainer's helper was told
     if len(command) == 1 and command[0].startswith("["):  # a name, not a command line
         return command[0]
@@ -83,15 +83,23 @@ def plain_table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str
 
 def console() -> Console | None:
     """Where to show tables and colours; None where stdout is no terminal, or rich is not there."""
+    _write_anything()
     if not sys.stdout.isatty():
         return None
     try:
         from rich.console import Console
     except ModuleNotFoundError as error:
-        if error.name != "rich":
+        if error.name is None or error.name.partition(".")[0] != "rich":
             raise
         return None
     return Console(highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def _write_anything() -> None:
+    """What the encoding of stdout lacks is escaped too."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
 
 
 def write_json(value: Any) -> None:

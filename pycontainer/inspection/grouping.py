@@ -159,18 +159,26 @@ def _classify(
     each.maker = guess_maker(first, outside)
     if outside and outside[0].is_helper and "mnt" not in each.fresh:
         each.kind = "spare"
-    elif (
-        outer is None
-        and "pid" not in each.fresh
-        and outside
-        and outside[0].comm == "systemd"
-        and ".service" in each.cgroup
-    ):
+    elif outer is None and "pid" not in each.fresh and outside and _is_service(first, outside[0]):
         each.kind, each.maker = "service", "systemd"
     elif ("mnt" in each.fresh and len(each.fresh) > 1) or (
         each.maker is not None and not {"mnt", "pid"}.isdisjoint(each.fresh)
     ):
         each.kind = "container"
+
+
+def _is_service(first: Evidence, parent: Evidence) -> bool:
+    """Whether an init started it as one: the nearest unit of its cgroup is a service.
+
+    A user's own init is a service itself, in whose cgroups everything of that user's lies.
+    """
+    if parent.pid != 1 and not parent.cgroup.rstrip("\n").endswith("/init.scope"):
+        return False
+    for line in first.cgroup.split("\n"):
+        units = [part for part in line.split("/") if part.endswith((".service", ".scope"))]
+        if units and units[-1].endswith(".service") and not units[-1].startswith("user@"):
+            return True
+    return False
 
 
 def _differing(key: Namespaces, base: Namespaces) -> tuple[str, ...]:

@@ -170,7 +170,7 @@ def summary(each: Group, snapshot: Snapshot, memory: MemoryReader) -> ContainerS
 def age_of(started: int) -> float:
     """Seconds since a process was started, so many ticks after boot."""
     ticks = os.sysconf("SC_CLK_TCK")
-    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started / ticks)
+    return round(max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started / ticks), 2)
 
 
 def _program(each: Group) -> Sample:

@@ -64,12 +64,14 @@ class Evidence(NamedTuple):
     """What is known of a process beside its sample.
 
     Attributes:
+        pid: its number.
         comm: its name.
         command: its whole command line, as /proc/PID/cmdline has it.
         uid: effective, on the host.
         cgroup: /proc/PID/cgroup, "" where it cannot be read.
     """
 
+    pid: int
     comm: str
     command: bytes
     uid: int

@@ -109,6 +109,6 @@ def _read_evidence(pid: int) -> Evidence:
         with ProcessDirectory(pid) as directory:
             uid = int(directory.status()["Uid"].split()[1])
             comm = directory.text("comm").rstrip("\n")
-            return Evidence(comm, directory.read("cmdline"), uid, directory.text("cgroup"))
+            return Evidence(pid, comm, directory.read("cmdline"), uid, directory.text("cgroup"))
     except (OSError, KeyError):
-        return Evidence("", b"", -1, "")  # it has ended, or hides
+        return Evidence(pid, "", b"", -1, "")  # it has ended, or hides

@@ -320,6 +320,23 @@ def test_inspect_at_a_terminal(evil):
     assert "[bold red]directory" in plain  # no markup
 
 
+def test_without_rich(pid, tmp_path):
+    """Then a terminal gets plain text."""
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['rich'] = None\n")
+    program = f"PYTHONPATH={tmp_path}:$PYTHONPATH exec {' '.join(PROGRAM)} inspect {pid}"
+    shown, status = pexpect.run(f"sh -c '{program}'", timeout=40, withexitstatus=True)
+    assert status == 0, shown
+    assert b"\x1b" not in shown
+    assert shown.startswith(b"process ")
+
+
+def test_an_encoding_that_lacks_what_is_shown(evil):
+    for words in (["ps"], ["inspect", str(evil)]):
+        done = run(*words, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        assert done.returncode == 0, done.stderr
+        assert "\\xe9\\u65e5" in done.stdout  # é日
+
+
 def test_json_at_a_terminal(pid):
     assert json.loads(at_terminal("ps", "--json"))["containers"]
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycontainer.inspection import printable
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec=None)))
 def test_all_of_it_prints(text):
     assert printable(text).isprintable()
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_names_of_files_print(name):
     shown = printable(os.fsdecode(name))
@@ -23,6 +25,7 @@ def test_names_of_files_print(name):
     shown.encode()
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"])))
 def test_what_prints_stays(text):
     assert printable(text.replace("\\", "/")) == text.replace("\\", "/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycontainer.inspection.grouping import group
@@ -25,7 +25,7 @@ def grouped(*processes, known=None):
     names = {each.pid: each.comm for each in processes}
 
     def evidence(pid):
-        return known.get(pid, Evidence(names[pid], b"x\0", 0, "0::/"))
+        return known.get(pid, Evidence(pid, names[pid], b"x\0", 0, "0::/"))
 
     return group(processes, HOST, evidence)
 
@@ -39,8 +39,25 @@ def kinds(groups):
 
 def test_a_service_of_systemd_with_much_of_its_own():
     service = process(10, 1, "named", mnt=2, net=2, uts=2, user=2)
-    known = {10: Evidence("named", b"named\0", 0, "0::/system.slice/named.service\n")}
+    known = {10: Evidence(10, "named", b"named\0", 0, "0::/system.slice/named.service\n")}
     assert kinds(grouped(INIT, service, known=known)) == {10: "service"}
+
+
+def test_a_service_of_a_users_own_init():
+    manager = process(5, 1, "systemd")
+    service = process(10, 5, "x", mnt=2, net=2)
+    path = "0::/user.slice/user-1000.slice/user@1000.service/"
+    known = {
+        5: Evidence(5, "systemd", b"systemd\0--user\0", 0, f"{path}init.scope\n"),
+        10: Evidence(10, "x", b"x\0", 0, f"{path}app.slice/x.service\n"),
+    }
+    assert kinds(grouped(INIT, manager, service, known=known)) == {10: "service"}
+    # Everything of a user's lies in the service of that init, and anything may call itself so.
+    known[10] = Evidence(10, "x", b"x\0", 0, f"{path}app.slice/x.scope\n")
+    assert kinds(grouped(INIT, manager, service, known=known)) == {10: "container"}
+    known[10] = Evidence(10, "x", b"x\0", 0, f"{path}app.slice/x.service\n")
+    known[5] = Evidence(5, "systemd", b"sh\0", 0, f"{path}app.slice/evil.scope\n")
+    assert kinds(grouped(INIT, manager, service, known=known)) == {10: "container"}
 
 
 def test_a_service_that_is_a_container():
@@ -48,7 +65,7 @@ def test_a_service_that_is_a_container():
     nspawn = process(10, 1, "systemd-nspawn")
     payload = process(11, 10, "systemd", mnt=2, pid=2, uts=2, ipc=2, cgroup=2)
     cgroup = "0::/machine.slice/systemd-nspawn@x.service/payload\n"
-    known = {11: Evidence("systemd", b"init\0", 0, cgroup)}
+    known = {11: Evidence(11, "systemd", b"init\0", 0, cgroup)}
     (each,) = grouped(INIT, nspawn, payload, known=known)
     assert (each.kind, each.maker) == ("container", "systemd-nspawn")
 
@@ -106,7 +123,7 @@ def test_spares_of_the_helper():
     helper = process(10, 1, "python3")
     spare = process(11, 10, "python3", pid=2, net=2, user=2, ipc=2)
     container = process(12, 10, "python3", mnt=3, pid=3, net=3, user=3, ipc=3)
-    known = {10: Evidence("python3", b"python\0-c\0" + HELPER, 0, "")}
+    known = {10: Evidence(10, "python3", b"python\0-c\0" + HELPER, 0, "")}
     groups = grouped(INIT, helper, spare, container, known=known)
     assert kinds(groups) == {11: "spare", 12: "container"}
     assert groups[1].maker == "pycontainer"
@@ -136,6 +153,7 @@ tables = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(tables)
 def test_any_table(rows):
     """Parents may be anything: a process may have ended, and its number gone to another."""

@@ -195,19 +195,19 @@ def test_ids_are_those_of_the_launcher():
     ],
 )
 def test_makers_by_cgroup(cgroup, maker):
-    assert guess_maker(Evidence("nginx", b"nginx\0", 0, cgroup), []) == maker
+    assert guess_maker(Evidence(9, "nginx", b"nginx\0", 0, cgroup), []) == maker
 
 
 def test_makers_by_the_process_outside():
-    first = Evidence("bwrap", b"bwrap\0", 0, "")  # the container may call itself anything
-    shim = Evidence("containerd-shim", b"containerd-shim-runc-v2\0", 0, "")
+    first = Evidence(9, "bwrap", b"bwrap\0", 0, "")  # the container may call itself anything
+    shim = Evidence(9, "containerd-shim", b"containerd-shim-runc-v2\0", 0, "")
     assert guess_maker(first, [shim]) == "containerd"
     for line in (
         b"/usr/bin/python3\0/usr/bin/pycontainer\0run\0x",
         b"python\0-m\0pycontainer\0run",
     ):
-        assert guess_maker(first, [Evidence("python", line, 0, "")]) == "pycontainer"
-    assert guess_maker(Evidence("x", b"x\0", FIRST_ID, ""), []) == "pycontainer"
+        assert guess_maker(first, [Evidence(9, "python", line, 0, "")]) == "pycontainer"
+    assert guess_maker(Evidence(9, "x", b"x\0", FIRST_ID, ""), []) == "pycontainer"
 
 
 # ---- cgroups
