@@ -14,6 +14,7 @@ from ..declare.checks import StrPath
 from ..errors import SetupError
 from ..launch.results import Completed
 from ..oci.annotations import PREFIX
+from .orphans import end_processes_of
 from .places import Places, remove_places
 from .runs import Run, runs_directory, start_run
 from .sandbox import HOSTS, HOSTS_TEXT, Extent, secret_name, step_spec
@@ -110,8 +111,9 @@ def _state(state: StrPath | None) -> str:
 
 def _clear(path: str) -> None:
     """Undo what a run has left outside its directory."""
-    # A container is not among what is left: a native one ends with its caller, and a runtime's is
-    # cleared up by ``run_bundle``.
+    # A native container ends with its caller.  A runtime goes on, and makes places of its own; what
+    # it knows of the container ``run_bundle`` clears up.
+    end_processes_of(path)
     remove_places(f"{path}/{_MADE}")
 
 

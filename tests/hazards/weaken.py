@@ -41,6 +41,7 @@ IDENTITY_C = "pycontainer/_native/identity.c"
 JOIN_C = "pycontainer/_native/join.c"
 LIMITS = "pycontainer/launch/limits.py"
 MASK_C = "pycontainer/_native/mask.c"
+PLACES = "pycontainer/build/places.py"
 REQUEST_C = "pycontainer/_native/request.c"
 RESOLVE_C = "pycontainer/_native/resolve.c"
 RUNNING = "pycontainer/launch/running.py"
@@ -93,6 +94,13 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    return EXDEV;",
         "    return 0;",
     ),
+    # The places for a build step's mounts.
+    "1c": (
+        PLACES,
+        "_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC",
+        "_LOOK = os.O_PATH | os.O_CLOEXEC",
+    ),
+    "1d": (PLACES, "            if status.st_ino != inode:\n", "            if False:\n"),
     "2": (
         RESOLVE_C,
         "        fd = (int)syscall(SYS_openat2, pc_root, path, &how, sizeof(how));",

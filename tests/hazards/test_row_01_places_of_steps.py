@@ -1,0 +1,133 @@
+"""Row 1, and rows 2 and 3 with it: the places that are made for a build step's mounts, and removed.
+
+The root file system is what earlier steps have made of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+
+import pytest
+
+from pycontainer import SetupError, bind
+from pycontainer.build import Step, run_step
+from pycontainer.build.places import Places, remove_places
+
+
+@pytest.fixture
+def root(tmp_path):
+    made = tmp_path / "root"
+    for name in ("proc", "dev", "sys", "etc", "usr"):
+        (made / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        (made / name).symlink_to(f"usr/{name}")
+    return made
+
+
+@pytest.fixture
+def record(tmp_path):
+    return str(tmp_path / "record")
+
+
+LINKS = {
+    "absolute": lambda victim: str(victim),
+    "climbing": lambda victim: "../" * 20 + str(victim).lstrip("/"),
+    "magic": lambda victim: f"/proc/self/root{victim}",
+    "of a link": lambda victim: "other",
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_place_below_a_link_to_the_host(root, victim, tmp_path, link):
+    """It is made where the link leads from the container's root: inside."""
+    (root / "run").symlink_to(LINKS[link](victim))
+    (root / "other").symlink_to(victim)
+    step = Step(
+        ["/bin/sh", "-c", "cat /run/new/deep/key"],
+        mounts=[bind("/usr")],
+        secrets={"/run/new/deep/key": b"hush"},
+    )
+    log: list[bytes] = []
+    try:
+        done = run_step(root, step, log=log.append, state=tmp_path / "state")
+    except SetupError:
+        assert link == "magic"  # which is no path to a mount
+    else:
+        assert (done.returncode, b"".join(log)) == (0, b"hush")
+
+
+def test_place_that_is_a_link_to_the_host(root, victim, record):
+    (root / "etc/hosts").symlink_to(victim / "new")
+    (root / "etc/other").symlink_to(victim / "x")
+    with Places(str(root), [("/etc/hosts", False), ("/etc/other", True)], record):
+        assert (root / str(victim / "new").lstrip("/")).is_file()
+    assert not (root / str(victim).lstrip("/")).exists()
+
+
+def test_links_that_never_end(root, record):
+    (root / "a").symlink_to("b")
+    (root / "b").symlink_to("a")
+    with pytest.raises(SetupError, match="Too many levels"):
+        Places(str(root), [("/a/x", True)], record)
+
+
+def test_directory_and_link_change_places(root, victim, record):
+    """While places are made and removed, what is above them becomes a link to the host."""
+    (root / "link").symlink_to(victim)
+    (root / "at").mkdir()
+    stop = threading.Event()
+    libc = ctypes.CDLL(None)
+    names = os.fsencode(root / "at"), os.fsencode(root / "link")
+
+    def exchange():
+        while not stop.is_set():
+            libc.renameat2(-100, names[0], -100, names[1], 2)  # AT_FDCWD, RENAME_EXCHANGE
+            stop.wait(0)
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        for _ in range(500):
+            try:
+                with Places(str(root), [("/at/x/new", True), ("/at/x/f", False)], record):
+                    pass
+            except SetupError:
+                pass  # it met neither
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_what_is_removed_was_made(root, victim, record):
+    """A step replaces the directory above by a link, and puts things where places were."""
+    places = Places(str(root), [("/run/x", True), ("/run/f", False), ("/etc/kept", False)], record)
+    (root / "run").rename(root / "away")
+    (root / "run").symlink_to(victim)
+    (root / "etc/kept").write_text("written by the step")
+    places.remove()
+    assert (victim / "x").is_dir() and (victim / "f").is_file()
+    assert (root / "etc/kept").read_text() == "written by the step"
+
+
+def test_what_is_removed_later_was_made(root, victim, record):
+    """The same by whoever cleans up after a caller that was killed."""
+    places = Places(str(root), [("/run/x", True), ("/run/f", False)], record)
+    os.close(places._root)  # as the kernel does
+    (root / "run").rename(root / "away")
+    (root / "run").symlink_to(victim)
+    remove_places(record)
+    (root / "run").unlink()
+    (root / "away").rename(root / "run")
+    remove_places(record)
+    assert not (root / "run").exists()
+
+
+def test_places_that_others_use_stay(root, record):
+    """unlink(2) of a place takes the mount away in every other mount namespace."""
+    first = Places(str(root), [("/run/x", True)], record)
+    second = Places(str(root), [("/run/x", True)], record)
+    first.remove()
+    assert (root / "run/x").is_dir()
+    second.remove()
