@@ -140,3 +140,13 @@ int pc_probe_user_namespace(void);
 uint64_t pc_effective_capabilities(void);
 void *pc_symbol(const char *library, const char *name);
 int pc_fingerprint(char *buffer, size_t size);
+
+/* searching what a build has made */
+enum { PC_NEEDLE_LEAST, ... };
+#define PC_NEEDLE_NONE ...
+struct pc_needles;
+struct pc_needles *pc_needles_new(const uint8_t *texts, const uint32_t *lengths, uint32_t count);
+void pc_needles_free(struct pc_needles *needles);
+void pc_needles_drop(struct pc_needles *needles, uint32_t number);
+int64_t pc_needles_find(const struct pc_needles *needles, const uint8_t *block, uint64_t start,
+                        uint64_t end, uint32_t *which);

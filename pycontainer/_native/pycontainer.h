@@ -370,6 +370,7 @@ int pc_child_arrange(const int *fds, int lifeline, int mapped);
 int pc_tie_to_parent(void);
 int pc_tie_to(int parent);
 void pc_end_children(void);
+void pc_close_as_init(int say);
 void pc_init(pid_t main_child, int say) __attribute__((noreturn));
 void pc_exit_as(int wait_status, int say) __attribute__((noreturn));
 void pc_take_signals(void);
@@ -477,5 +478,15 @@ void pc_run_command(const struct pc_request *request) __attribute__((noreturn));
 /* visit.c */
 int pc_fork_visitor(void);
 int pc_say_ready_as_visitor(void);
+
+/* needles.c */
+enum { PC_NEEDLE_LEAST = 4 };
+#define PC_NEEDLE_NONE UINT32_MAX
+struct pc_needles;
+struct pc_needles *pc_needles_new(const uint8_t *texts, const uint32_t *lengths, uint32_t count);
+void pc_needles_free(struct pc_needles *needles);
+void pc_needles_drop(struct pc_needles *needles, uint32_t number);
+int64_t pc_needles_find(const struct pc_needles *needles, const uint8_t *block, uint64_t start,
+                        uint64_t end, uint32_t *which);
 
 #endif

@@ -136,6 +136,29 @@ def test_any_needles_in_any_text(tmp_path, monkeypatch, data):
     assert set(scan(path, needles).references) == {one for one in needles if one in text}
 
 
+@settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.text("ab", max_size=300),
+    st.lists(st.text("ab", min_size=8, max_size=14), min_size=3, max_size=30, unique=True),
+    st.integers(64, 128),
+)
+def test_many_needles_that_look_alike(tmp_path, monkeypatch, text, needles, block):
+    monkeypatch.setattr(scanning, "BLOCK", block)
+    path = tmp_path / "file"
+    path.write_text(text)
+    assert set(scan(path, needles).references) == {one for one in needles if one in text}
+    # What is found begins where another that is longer, and is cut off by the end, begins too.
+    path.write_text(f"{text}abababababab")
+    both = ["abababab", "ababababab", "abababababababab", "abababababab", *needles]
+    found = set(scan(path, dict.fromkeys(both)).references)
+    assert found == {one for one in both if one in f"{text}abababababab"}
+
+
 def test_the_words_of_the_archive_are_not_searched(tmp_path):
     (tmp_path / "a").write_bytes(b"in a name")
     (tmp_path / "a").chmod(0o755)
