@@ -246,6 +246,15 @@ static void end_survivors(pid_t main_child)
         pc_end_children();
 }
 
+/* An init needs nothing of the caller's but the socket.  say: the socket, or -1. */
+void pc_close_as_init(int say)
+{
+    for (int fd = 0; fd < PC_FD_COUNT; fd++)
+        if (fd != say && fd != pc_proc)
+            close(fd);
+    pc_drop_stdlib();
+}
+
 /* Stays as process 1 of a container, or as the outer half of an excursion, while main_child runs
    (0: nothing does, an idle container).  Reaps, forwards signals, and at the end kills and reaps
    what is left, so that its usage is counted.  say: where the child's status is reported, or -1. */
@@ -258,10 +267,7 @@ void pc_init(pid_t main_child, int say)
 
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL); /* blocked signals reach an init through sigwaitinfo */
-    for (int fd = 0; fd < PC_FD_COUNT; fd++)
-        if (fd != say && fd != pc_proc)
-            close(fd);
-    pc_drop_stdlib();
+    pc_close_as_init(say);
 
     /* First as if SIGCHLD had come: a child that ended before the signal was blocked left none. */
     int number = SIGCHLD;

@@ -163,6 +163,7 @@ static void run_idle(void)
         _exit(125);
     /* Signals have been blocked all along: the kernel drops one for a process 1 that has neither a
        handler for it nor blocks it. */
+    pc_close_as_init(PC_FD_CALL); /* before somebody can look */
     pc_say(PC_SAY_READY, NULL, 0);
     pc_init(0, PC_FD_CALL);
 }

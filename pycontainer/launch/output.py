@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import select
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ class Output:
         else:
             sent = input
         self.files: dict[int, tuple[int, Callable[[], None]]] = {}
-        self._read: dict[str, list[bytes]] = {}
+        self._read: dict[str, io.BytesIO] = {}  # which grows without being copied
         for name in ("stdout", "stderr"):
             stream = getattr(running, name)
             if stream is not None:
-                self._read[name] = []
+                self._read[name] = io.BytesIO()
                 if not stream.closed:
                     os.set_blocking(stream.fileno(), False)
                     self._watch(name, stream)
@@ -74,7 +75,7 @@ class Output:
 
     def _keep(self, name: str, data: bytes) -> None:
         left = len(data) if self._most is None else self._most - self._amount
-        self._read[name].append(data[:left])
+        self._read[name].write(data[:left])
         self._amount += min(len(data), left)
         if len(data) > left and (running := self._running()) is not None:
             running.overflow()
@@ -109,8 +110,8 @@ class Output:
             self.files.pop(fd, None)
 
     def text(self, name: str) -> bytes | None:
-        pieces: Iterable[bytes] | None = self._read.get(name)
-        return None if pieces is None else b"".join(pieces)
+        kept = self._read.get(name)
+        return None if kept is None else kept.getvalue()
 
 
 def _room(fd: int) -> int:

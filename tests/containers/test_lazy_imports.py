@@ -195,7 +195,9 @@ def test_names_are_those_of_the_hosts_files():
         assert line == source.readline()
 
 
-def test_the_containers_own_files_come_first(tmp_path):
+def test_the_containers_own_files_come_first(tmp_path, monkeypatch):
+    # What the caller has loaded is there before the container is, and other tests load much.
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     (tmp_path / "colorsys.py").write_text("whose = 'the container'\n")
 
     def fn():

@@ -40,7 +40,7 @@ def prompt_and_without_fd_leaks():
     before = sorted(os.listdir("/proc/self/fd"))
     started = time.monotonic()
     yield
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
     gc.collect()
     assert sorted(os.listdir("/proc/self/fd")) == before
 
@@ -227,7 +227,7 @@ def test_endless_function_with_a_timeout(fn):
     started = time.monotonic()
     with pytest.raises(ContainerTimeoutError) as caught:
         run_container([], fn, capture_output=True, timeout=1.0)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     if fn is flood_output:
         assert caught.value.output.startswith(b"xxx")
 
