@@ -165,6 +165,17 @@ def payload(kind: str, size: int) -> int:
     return timed(lambda: call_with_container([], take, **data_options(kind)), length=size)
 
 
+# ---- builds ----
+
+
+def scan(path: str, count: int) -> int:
+    """Search a file for *count* needles that are not in it, while it is hashed."""
+    from pycontainer.build.scan import scan as scan_path
+
+    needles = [f"{number:032x}-not-there" for number in range(count)]
+    return timed(lambda: len(scan_path(path, needles).references), length=0)
+
+
 # ---- what Python offers without containers ----
 
 
@@ -194,6 +205,7 @@ MEASUREMENTS: dict[str, Callable[..., int]] = {
         payload,
         process,
         result,
+        scan,
     )
 }
 
