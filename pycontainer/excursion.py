@@ -23,7 +23,7 @@ from .launch.running import Running, with_filters
 from .launch.signals import Relay
 from .launch.start import MAX_RESULT, CallOptions, start_join
 from .launch.stdio import Stdio, occupy_standard_streams
-from .plan.compile import Plan
+from .plan.plan import Plan
 from .plan.steps import Op, Refused
 
 __all__ = ["container_excursion"]

@@ -13,7 +13,7 @@ from .results import name_of
 from .running import Running
 
 if TYPE_CHECKING:
-    from ..plan.compile import Plan
+    from ..plan.plan import Plan
     from .command import Command
     from .forkserver import Forkserver
     from .limits import Hold

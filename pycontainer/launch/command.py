@@ -15,7 +15,7 @@ from ..plan.steps import Op
 from .codec.text import one_line
 
 if TYPE_CHECKING:
-    from ..plan.compile import Plan
+    from ..plan.plan import Plan
 
 __all__ = ["Argument", "Command", "exec_failure"]
 

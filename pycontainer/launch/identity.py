@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import os
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..declare.capabilities import CAPABILITIES
-from ..declare.container import Container
 from ..errors import SetupError
+
+if TYPE_CHECKING:
+    from ..declare.container import Container
 
 __all__ = ["FIRST_ID", "IDS", "Identity", "identity_of", "is_host_root"]
 

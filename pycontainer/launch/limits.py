@@ -16,8 +16,8 @@ from ..declare.container import Container
 from ..declare.limits import UNLIMITED, Limits
 from ..errors import SetupError
 from ..plan.bounds import resource_step
-from ..plan.compile import Plan
 from ..plan.defaults import TMPFS_SIZE
+from ..plan.plan import Plan
 from ..plan.steps import Op, Step
 from .cgroup import LEAST_QUOTA, PERIOD, Cgroups
 from .hierarchies import CPUACCT, Hierarchy, hierarchies

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from .._native import lib
 from ..errors import ContainerExitError, ResultError
-from ..plan.compile import Plan
+from ..plan.plan import Plan
 from ..plan.steps import Op
 from .exchange import Exchange
 from .output import Output, close

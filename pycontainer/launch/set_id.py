@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..plan.compile import Plan
+from ..plan.plan import Plan
 from ..plan.steps import MountAttr, Op, Refused, Step
 from .identity import Identity
 from .stdio import Stdio

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._native import lib
-from ..declare.container import Container
 from ..errors import SetupError
-from ..plan.compile import Plan, compile
 from ..plan.pack import pack
+from ..plan.plan import Plan
 from ..plan.steps import Step
 from .beginning import ThreadsError, begin
 from .command import Command
@@ -25,6 +24,7 @@ from .signals import NO_RELAY, Relay
 from .stdio import Stdio, occupy_standard_streams
 
 if TYPE_CHECKING:
+    from ..declare.container import Container
     from ..declare.filters import SeccompFilter
     from .forkserver import Forkserver
     from .limits import Hold
@@ -41,10 +41,12 @@ def start(
     quiet: bool = False,
     command: Command | None = None,
     relay: Relay = NO_RELAY,
+    plan: Plan | None = None,
 ) -> Running[Any]:
     """Start *fn* or *command* in *container*, and return when it runs.
 
     Arguments:
+        plan: the container's, where it is known.
         relay: what becomes of the caller's signals.
         quiet: return at once; whether it ran is known at its end.  Each message that is waited
             for wakes this process beside the container, on a processor that it could use.
@@ -92,7 +94,10 @@ def start(
     identity = identity_of(container, host_root, None if server is None else server.sizes)
     streams = stdio()
     hooked = options.populate_filesystem is not None
-    plan = compile(container)
+    if plan is None:
+        from ..plan.compile import compile  # with all the classes of declarations
+
+        plan = compile(container)
     if identity.host_root and not container.set_id_files:
         from .set_id import guarded
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._native import lib
 from ..errors import ContainerError, PayloadError, ResultError, SetupError
-from ..plan.compile import Plan
+from ..plan.plan import Plan
 from ..plan.steps import MountAttr, Op, Step
 from .codec.text import printable
 from .command import Command, exec_failure

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 
-from .compile import Plan
+from .plan import Plan
 from .steps import Op, StepFlag
 
 __all__ = ["STEP", "Packed", "pack"]
