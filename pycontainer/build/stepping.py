@@ -30,6 +30,8 @@ Runtime: TypeAlias = Literal["native", "runc", "crun"]
 
 _RESOLV_CONF = "/etc/resolv.conf"
 _MADE = "made"
+IDS_MOST = 65536
+"""As many as there are on a usual system, and as unshare(1) --map-auto gives."""
 
 
 def run_step(
@@ -155,15 +157,15 @@ def _of_ranges(uid: int, gid: int) -> _Ids | None:
     from ..launch.ranges import subordinate_ranges
 
     found = [subordinate_ranges(path) for path in ("/etc/subuid", "/etc/subgid")]
-    count = min(sum(many for _, many in ranges) for ranges in found)
-    if count == 0:
+    total = min(IDS_MOST, *(1 + sum(many for _, many in ranges) for ranges in found))
+    if total == 1:
         return None
     maps: list[list[Extent]] = []
     for own, ranges in zip((uid, gid), found, strict=True):
         extents: list[Extent] = [(0, own, 1)]
         inside = 1
         for first, many in ranges:
-            taken = min(many, count + 1 - inside)
+            taken = min(many, total - inside)
             if taken > 0:
                 extents.append((inside, first, taken))
                 inside += taken

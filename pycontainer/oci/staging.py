@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 from typing import Any
 
 from ..errors import SetupError
@@ -66,13 +67,15 @@ def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
         else:
             steps = [f"mount -t tmpfs -o size=4k none {_HIERARCHIES}"]
             unshare += ["--user", "--map-current-user", "--keep-caps"]
-    if not root and _needs_ids(linux):
+    if not root and (_needs_ids(linux) or (steps and _has_ids(linux))):
         stage.spec = _of_subordinates(stage.spec or spec)
         unshare = ["--user", "--map-root-user", "--map-auto", *unshare[:3]]
         steps = steps or [":"]
     if steps:
         script = f'{" && ".join(steps)} && exec "$@"'
         stage.prefix = ["unshare", *unshare, "/bin/sh", "-c", script, "stage"]
+    if runtime == "runc":
+        stage.spec = _with_open_files(stage.spec or spec)
     if stage.spec is not None:
         stage.spec = _absolute(stage.spec, bundle)
     return stage
@@ -111,6 +114,18 @@ def _without_resources(stage: Stage, spec: dict[str, Any]) -> dict[str, Any]:
     return {**spec, "linux": linux}
 
 
+def _with_open_files(spec: dict[str, Any]) -> dict[str, Any]:
+    """*spec* with the caller's own bound of open files: Go raises it for itself, and runc leaves
+    the container with that."""
+    process = spec.get("process") or {}
+    bounds = process.get("rlimits") or []
+    if any(one.get("type") == "RLIMIT_NOFILE" for one in bounds):
+        return spec
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    known = {"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}
+    return {**spec, "process": {**process, "rlimits": [*bounds, known]}}
+
+
 def _needs_ids(linux: dict[str, Any]) -> bool:
     """Whether the root of the container is somebody else than the caller."""
     for key, own in (("uidMappings", os.geteuid()), ("gidMappings", os.getegid())):
@@ -118,6 +133,11 @@ def _needs_ids(linux: dict[str, Any]) -> bool:
             if one.get("containerID") == 0 and one.get("hostID") != own:
                 return True
     return False
+
+
+def _has_ids(linux: dict[str, Any]) -> bool:
+    """Whether there are more than one id, which a stage must then have as well."""
+    return sum(one.get("size", 0) for one in linux.get("uidMappings") or ()) > 1
 
 
 def _of_subordinates(spec: dict[str, Any]) -> dict[str, Any]:
