@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,6 +123,9 @@ def spawned(
 
 
 def all_subjects(bench: Bench) -> list[Subject]:
+    from benchmarks.builds import scanning  # they need what is above
+    from benchmarks.limits import limits
+
     small = bench.new_worker()
     return [
         *containers(bench, small),
@@ -134,7 +138,10 @@ def all_subjects(bench: Bench) -> list[Subject]:
         *processes(bench),
         *imports(bench),
         *command_lines(bench),
+        *shells(bench),
         look_around(bench),
+        *scanning(bench),
+        *limits(bench),
     ]
 
 
@@ -394,6 +401,42 @@ def command_lines(bench: Bench) -> Iterator[Subject]:
     ):
         made: Callable[[], list[str]] = functools.partial(list, argv)
         yield spawned(bench, group, name, made, every=3, against=compared)
+
+
+def shells(bench: Bench) -> Iterator[Subject]:
+    """Until the first byte of a shell's output, with its software there."""
+    group = "whole processes: the command line"
+    venv = bench.scratch / "venv"
+    program = [sys.executable, "-c", "from pycontainer.cli.main import main; main()"]
+    shell = [*program, "shell", "--venv", str(venv), "--"]
+    env = {**bench.env, "XDG_CACHE_HOME": str(bench.scratch / "cache")}
+
+    def first_byte(argv: Sequence[str]) -> int:
+        if not venv.exists():
+            make = [sys.executable, "-m", "venv", "--without-pip", str(venv)]
+            subprocess.run(make, check=True)
+        read, write = os.pipe()
+        started = time.perf_counter_ns()
+        with subprocess.Popen(argv, stdout=write, cwd=bench.scratch, env=env) as process:
+            os.close(write)
+            os.read(read, 1)  # or the end: `true` writes nothing
+            taken = time.perf_counter_ns() - started
+            os.close(read)
+        if process.returncode != 0:
+            raise MeasurementError(f"exit {process.returncode}")
+        return taken
+
+    click = [sys.executable, "-c", "import click; print()"]
+    base = "1.3 × python -c 'import click' + 10 ms"
+    yield Subject(group, base, lambda: first_byte(click) * 13 // 10 + 10_000_000, every=3)
+    for name, command in (("true", ["true"]), ("echo", ["echo", "out"])):
+        yield Subject(
+            group,
+            f"pycontainer shell --venv DIR -- {name}, first byte",
+            functools.partial(first_byte, [*shell, *command]),
+            every=3,
+            against=(Against(base, 1.0),),
+        )
 
 
 def look_around(bench: Bench) -> Subject:

@@ -176,6 +176,85 @@ def scan(path: str, count: int) -> int:
     return timed(lambda: len(scan_path(path, needles).references), length=0)
 
 
+# ---- limits ----
+
+
+def sleep_long() -> None:
+    time.sleep(10)
+
+
+def burn() -> None:
+    while True:
+        pass
+
+
+def burn_in_four() -> None:
+    os.fork()
+    os.fork()
+    burn()
+
+
+def wall_time_late() -> int:
+    """From when it should have ended until the caller knows that it has."""
+    from pycontainer import Limits, Verdict, run_container
+
+    limits = Limits(wall_time=0.2)
+    started = time.perf_counter_ns()
+    ended = run_container([], sleep_long, limits=limits)
+    late = time.perf_counter_ns() - started - 200_000_000
+    assert ended.verdict is Verdict.WALL_TIME
+    return late
+
+
+def cpu_time_late() -> int:
+    """What it used beyond its limit."""
+    return used_beyond(burn, 0.2)
+
+
+def tree_cpu_time_late() -> int:
+    """The same, of all its processes together."""
+    return used_beyond(burn_in_four, 0.4)
+
+
+def used_beyond(fn: Callable[[], None], limit: float) -> int:
+    from pycontainer import Limits, Verdict, run_container
+
+    ended = run_container([], fn, limits=Limits(cpu_time=limit), timeout=30)
+    assert ended.verdict is Verdict.CPU_TIME
+    return round((ended.usage.user_time + ended.usage.system_time - limit) * 1e9)
+
+
+def stay() -> tuple[int, int]:
+    started = time.perf_counter_ns()
+    time.sleep(0.05)
+    return started, time.perf_counter_ns()
+
+
+def wall_usage_error() -> int:
+    """The truth lies between the function's clock and the caller's: from the farther of the two."""
+    from pycontainer import run_container
+
+    before = time.perf_counter_ns()
+    ended = run_container([], stay)
+    around = time.perf_counter_ns() - before
+    started, stopped = ended.result()
+    said = round(ended.usage.wall_time * 1e9)
+    assert stopped - started <= said <= around
+    return max(said - (stopped - started), around - said)
+
+
+def program_usage_error() -> int:
+    """The same of a program that sleeps for 50 ms, which is less than it is there."""
+    from pycontainer import host_system, run_command
+
+    before = time.perf_counter_ns()
+    ended = run_command([host_system()], ["/bin/sleep", "0.05"])
+    around = time.perf_counter_ns() - before
+    said = round(ended.usage.wall_time * 1e9)
+    assert 50_000_000 <= said <= around
+    return max(said - 50_000_000, around - said)
+
+
 # ---- what Python offers without containers ----
 
 
@@ -199,12 +278,17 @@ MEASUREMENTS: dict[str, Callable[..., int]] = {
         call_sandbox,
         command,
         concurrent_calls,
+        cpu_time_late,
         declare_and_call_binds,
         excursion,
         made,
         payload,
         process,
+        program_usage_error,
         result,
+        tree_cpu_time_late,
+        wall_time_late,
+        wall_usage_error,
         scan,
     )
 }
