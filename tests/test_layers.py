@@ -119,6 +119,11 @@ def test_declarations_and_plans_need_no_compiled_helper():
         ("pycontainer.plan.compile", "cloudpickle _cffi_backend pycontainer.launch"),
         ("pycontainer.errors", "attr attrs cloudpickle _cffi_backend subprocess"),
         ("pycontainer.launch.start", "cloudpickle pickle subprocess click logging"),
+        ("pycontainer.cli.ps", "attrs pycontainer.inspection click rich json"),
+        (
+            "pycontainer.inspection.listing",
+            "pycontainer.launch _cffi_backend subprocess socket rich",
+        ),
         ("pycontainer.cli.running", "cloudpickle pickle subprocess click logging _cffi_backend"),
     ],
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .showing import age_words, count_words, joined, size_words
-from .tree import Node, Part
+from .tree import Node, Part, grow
 
 if TYPE_CHECKING:
     from ..inspection.report import IdRange, Inspection, Listener, MountEntry, ProcessEntry
@@ -130,20 +131,7 @@ def _namespaces(root: Node, found: Inspection) -> None:
 
 def _mounts(root: Node, found: Inspection) -> None:
     node = _section(root, "mounts", found, "mounts")
-    by_id = {each.id: each for each in found.mounts}
-    nodes: dict[int, Node] = {}
-
-    def place(each: MountEntry, above: frozenset[int]) -> Node:
-        if each.id not in nodes:
-            outer = by_id.get(each.parent)
-            under = node
-            if outer is not None and outer.id not in above:
-                under = place(outer, above | {outer.id})
-            nodes[each.id] = under.add(*_mount(each))
-        return nodes[each.id]
-
-    for each in found.mounts:
-        place(each, frozenset({each.id}))
+    grow(node, found.mounts, lambda each: each.id, lambda each: each.parent, _mount)
 
 
 def _mount(each: MountEntry) -> list[Part]:
@@ -270,20 +258,9 @@ def _amount(name: str, number: int | float | str | None) -> str:
 
 def _processes(root: Node, found: Inspection) -> None:
     node = _section(root, f"processes ({len(found.processes)})", found)
-    by_pid = {each.pid: each for each in found.processes}
-    nodes: dict[int, Node] = {}
-
-    def place(each: ProcessEntry, above: frozenset[int]) -> Node:
-        if each.pid not in nodes:
-            outer = by_pid.get(each.parent)
-            under = node
-            if outer is not None and outer.pid not in above:
-                under = place(outer, above | {outer.pid})
-            nodes[each.pid] = under.add(*_process_line(each, found.pid))
-        return nodes[each.pid]
-
-    for each in found.processes[:_MOST_PROCESSES]:
-        place(each, frozenset({each.pid}))
+    shown = found.processes[:_MOST_PROCESSES]
+    line = functools.partial(_process_line, asked=found.pid)
+    grow(node, shown, lambda each: each.pid, lambda each: each.parent, line)
     _more(node, len(found.processes) - _MOST_PROCESSES)
 
 

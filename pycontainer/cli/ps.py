@@ -85,6 +85,8 @@ _HEADINGS = (
 )  # fmt: skip
 _KIND = _HEADINGS.index("KIND")
 _RIGHT = (0,)
+_DEEPEST = 20
+"""Containers that are further in are shown as far in as this."""
 
 
 def _columns(rows: list[tuple[str, ...]], everything: bool) -> list[tuple[str, ...]]:
@@ -113,7 +115,7 @@ def _rows(found: Survey) -> list[tuple[str, ...]]:
             str(each.processes),
             f"{size_words(each.memory)} {each.memory_source}",
             " ".join(each.namespaces) + ("" if each.complete else " …"),
-            "  " * (depth - 1) + "└ " * (depth > 0) + command,
+            "  " * (min(depth, _DEEPEST) - 1) + "└ " * (depth > 0) + command,
         )
         rows.append(tuple(map(printable, cells)))
     return rows

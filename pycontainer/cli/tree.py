@@ -6,7 +6,8 @@ a terminal as it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from ..inspection.escape import printable
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-__all__ = ["Node", "show_plain", "show_rich"]
+__all__ = ["Node", "Part", "grow", "show_plain", "show_rich"]
 
+T = TypeVar("T")
 Part = str | tuple[str, str]
 """Words, or words and the style that a terminal shows them in."""
 
@@ -42,6 +44,40 @@ class Node:
     def row(self, name: str, *parts: Part) -> Node:
         """The same with a name in front, in a column of its own."""
         return self.add((f"{name:12} ", "dim"), *parts)
+
+
+_DEEPEST = 40
+"""What lies deeper is shown at this depth: a container may stack processes and mounts at will."""
+
+
+def grow(
+    node: Node,
+    items: Sequence[T],
+    number: Callable[[T], int],
+    outer: Callable[[T], int],
+    line: Callable[[T], Sequence[Part]],
+) -> None:
+    """Put items below *node*, each under the one that it belongs to, if that is among them.
+
+    Arguments:
+        number: what others know an item by.
+        outer: the number of the one that it belongs to.
+        line: what is shown of it.
+    """
+    known = {number(item) for item in items}
+    inner: dict[int | None, list[T]] = {}
+    for item in items:
+        above = outer(item)
+        own = above not in known or above == number(item)
+        inner.setdefault(None if own else above, []).append(item)
+    waiting = [(item, node, 0) for item in reversed(inner.pop(None, []))]
+    while waiting or inner:
+        if not waiting:  # some belong to each other in a circle: they were read one by one
+            waiting = [(item, node, 0) for item in inner.pop(next(iter(inner)))]
+        item, under, depth = waiting.pop()
+        made = under.add(*line(item))
+        below = (made, depth + 1) if depth < _DEEPEST else (under, depth)
+        waiting += [(each, *below) for each in reversed(inner.pop(number(item), []))]
 
 
 def show_plain(node: Node, depth: int = 0) -> str:

@@ -194,11 +194,15 @@ def _numbers(key: Namespaces, base: Namespaces) -> Iterator[tuple[str, int]]:
 def _find_visitors(groups: list[Group], host: Namespaces) -> None:
     """Whatever has come later and is in some of a container's namespaces, and in no others."""
     owned = {id(each): set(_numbers(each.key, host)) for each in groups}
+    users: dict[tuple[str, int], list[Group]] = {}  # of a namespace, as far as they are containers
     for each in groups:
-        for other in groups:
-            if (
-                other.kind == "container"
-                and owned[id(each)] < owned[id(other)]
-                and _age(each.first) > _age(other.first)
-            ):
+        if each.kind == "container":
+            for number in owned[id(each)]:
+                users.setdefault(number, []).append(each)
+    for each in groups:
+        own = owned[id(each)]
+        # It can be none but of a container that has all of its namespaces.
+        fewest = min((users.get(number, []) for number in own), key=len, default=[])
+        for other in fewest:
+            if own < owned[id(other)] and _age(each.first) > _age(other.first):
                 each.kind = "visitor"

@@ -97,7 +97,9 @@ def _descends(
 def _init(pid: int, signs: dict[int, _Signs], processes: dict[int, Sample]) -> int:
     """The nearest ancestor that is process 1 in the pid namespace, or as far as it is known."""
     depth = len(signs[pid].numbers)
-    while signs[pid].numbers[-1] != "1":
+    seen = set()  # a number may have gone to another process while all were read
+    while signs[pid].numbers[-1] != "1" and pid not in seen:
+        seen.add(pid)
         parent = processes[pid].ppid
         if parent not in signs or len(signs[parent].numbers) != depth:
             break

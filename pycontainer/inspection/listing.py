@@ -112,20 +112,19 @@ def survey(*, everything: bool = False) -> Survey:
 
 def _nested(shown: list[Group]) -> list[Group]:
     """Each followed by those inside it."""
+    there = {id(each) for each in shown}
     inner: dict[int | None, list[Group]] = {}
     for each in shown:
         outer = each.around
-        while outer is not None and outer not in shown:
+        while outer is not None and id(outer) not in there:
             outer = outer.around
         inner.setdefault(None if outer is None else id(outer), []).append(each)
     ordered: list[Group] = []
-
-    def add(outer: int | None) -> None:
-        for each in inner.get(outer, ()):
-            ordered.append(each)
-            add(id(each))
-
-    add(None)
+    waiting = inner.get(None, [])[::-1]
+    while waiting:
+        each = waiting.pop()
+        ordered.append(each)
+        waiting += inner.get(id(each), [])[::-1]
     return ordered
 
 

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from .grouping import Group, group
 from .hidden import guess_namespaces
 from .makers import Evidence
-from .procfs import Namespaces, ProcessDirectory, Sample, check_proc, own_namespaces, samples
+from .procfs import (
+    KINDS,
+    PID,
+    Namespaces,
+    ProcessDirectory,
+    Sample,
+    check_proc,
+    own_namespaces,
+    samples,
+)
 
 __all__ = ["Snapshot"]
+
+_FIRST = {
+    "ipc": 0xEFFFFFFF,
+    "uts": 0xEFFFFFFE,
+    "user": 0xEFFFFFFD,
+    "pid": 0xEFFFFFFC,
+    "cgroup": 0xEFFFFFFB,
+    "time": 0xEFFFFFFA,
+}
+"""Numbers of the kernel's first namespaces (PROC_*_INIT_INO, include/linux/proc_ns.h)."""
 
 
 class Snapshot:
     """What the caller may see of the host now.
 
     Attributes:
-        host: the namespaces that are no container's: those of process 1 where it may be looked at,
-            else the caller's.
+        host: the namespaces that are no container's.
         processes: by pid.
         groups: those with other namespaces, each after the one that it lies in, the oldest first.
         unreadable: pids of processes that the caller may not look at.
@@ -38,8 +56,7 @@ class Snapshot:
             self.processes[sample.pid] = sample
             if not sample.kernel and sample.state not in "ZX" and sample.namespaces is None:
                 self.unreadable.append(sample.pid)
-        init = self.processes.get(1)
-        self.host: Namespaces = (init.namespaces if init else None) or own_namespaces()
+        self.host = host_namespaces(self.processes, own_namespaces())
         self._guess()
         self._evidence: dict[int, Evidence] = {}
         self.groups = group(self.processes.values(), self.host, self.evidence)
@@ -65,18 +82,7 @@ class Snapshot:
 
     def descendants(self, pid: int) -> list[Sample]:
         """A process and all that come from it."""
-        children: dict[int, list[Sample]] = {}
-        for sample in self.processes.values():
-            children.setdefault(sample.ppid, []).append(sample)
-
-        def below(sample: Sample, above: frozenset[int]) -> Iterator[Sample]:
-            yield sample
-            for child in children.get(sample.pid, ()):
-                if child.pid not in above:
-                    yield from below(child, above | {child.pid})
-
-        first = self.processes.get(pid)
-        return [] if first is None else list(below(first, frozenset({pid})))
+        return descendants(pid, self.processes)
 
     def _guess(self) -> None:
         """Of other users' processes one may know at least that they are in a container."""
@@ -94,9 +100,49 @@ class Snapshot:
         for each in reversed(self.groups):
             if each.around is not None and each.kind != "visitor":
                 # What waits outside of the inner one is still inside of the outer one.
-                waiting = [member for member in each.members if member not in inside(each)]
-                members[id(each.around)] = members[id(each.around)] + waiting + members[id(each)]
+                own = members[id(each)]
+                if len(own) < len(each.members):
+                    own = own + [m for m in each.members if m.namespaces != each.key]
+                members[id(each.around)] = members[id(each.around)] + own
         return members
+
+
+def host_namespaces(processes: Mapping[int, Sample], own: Namespaces) -> Namespaces:
+    """Those of process 1, where it may be looked at.
+
+    Else the kernel's first ones, if the caller sees the processes of the first pid namespace: most
+    of their numbers are always the same, and the others are those of most processes with these.
+    In a container, or if there is no such process, the caller's own.
+    """
+    init = processes.get(1)
+    if init is not None and init.namespaces is not None:
+        return init.namespaces
+    if own[PID] == _FIRST["pid"]:
+        there: dict[Namespaces, int] = {}
+        for sample in processes.values():
+            if sample.namespaces is not None and all(
+                number in (0, _FIRST.get(kind, number))
+                for kind, number in zip(KINDS, sample.namespaces, strict=True)
+            ):
+                there[sample.namespaces] = there.get(sample.namespaces, 0) + 1
+        if there:
+            return max(there, key=lambda namespaces: (there[namespaces], namespaces == own))
+    return own
+
+
+def descendants(pid: int, processes: Mapping[int, Sample]) -> list[Sample]:
+    """A process and all that come from it, a parent before its children."""
+    children: dict[int, list[Sample]] = {}
+    for sample in processes.values():
+        children.setdefault(sample.ppid, []).append(sample)
+    found: dict[int, Sample] = {}
+    waiting = [processes[pid]] if pid in processes else []
+    while waiting:  # a chain may be longer than the stack of this interpreter
+        sample = waiting.pop()
+        if sample.pid not in found:
+            found[sample.pid] = sample
+            waiting += children.get(sample.pid, ())
+    return list(found.values())
 
 
 def inside(each: Group) -> list[Sample]:

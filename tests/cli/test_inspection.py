@@ -16,6 +16,7 @@ import pexpect
 import pytest
 
 from pycontainer.cli.showing import age_words, joined, plain_table, size_words
+from pycontainer.cli.tree import Node, grow, show_plain
 
 PROGRAM = [sys.executable, "-m", "pycontainer"]
 
@@ -339,6 +340,32 @@ def test_an_encoding_that_lacks_what_is_shown(evil):
 
 def test_json_at_a_terminal(pid):
     assert json.loads(at_terminal("ps", "--json"))["containers"]
+
+
+# ---- trees
+
+
+def grown(pairs):
+    root = Node("root")
+    grow(root, pairs, lambda each: each[0], lambda each: each[1], lambda each: [str(each[0])])
+    return show_plain(root)
+
+
+def test_a_tree_of_numbers():
+    assert grown([(2, 1), (1, 0), (3, 1), (9, 9)]) == "root\n  1\n    2\n    3\n  9\n"
+
+
+def test_a_chain_longer_than_the_stack():
+    """A container may have one of processes, or mounts one upon the other."""
+    lines = grown([(number, number - 1) for number in range(1, 5000)]).splitlines()
+    assert [int(line) for line in lines[1:]] == list(range(1, 5000))
+    assert max(len(line) - len(line.lstrip()) for line in lines) < 100
+
+
+def test_circles():
+    """Processes are read one by one: two may each have come from the other."""
+    lines = grown([(1, 2), (2, 1), (3, 2), (4, 0)]).split()
+    assert sorted(lines) == ["1", "2", "3", "4", "root"]
 
 
 # ---- words

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pycontainer.inspection.grouping import group
 from pycontainer.inspection.makers import HELPER, Evidence
 from pycontainer.inspection.procfs import KINDS, Sample
+from pycontainer.inspection.snapshot import descendants, host_namespaces
 
 HOST = (1,) * len(KINDS)
 
@@ -142,6 +143,51 @@ def test_zombies_and_what_may_not_be_looked_at_are_no_groups():
     child = process(11, 10, "sh", mnt=2, pid=2)
     (each,) = grouped(INIT, zombie, child)
     assert each.around is None
+
+
+FIRST = (9, 0xEFFFFFFC, 8, 0xEFFFFFFD, 0xEFFFFFFF, 0xEFFFFFFE, 0xEFFFFFFB, 0xEFFFFFFA)
+
+
+def looked_at(*namespaces):
+    return {
+        n: Sample(n, 1, "x", "S", False, 1, n, 1, each, each)
+        for n, each in enumerate(namespaces, 2)
+    }
+
+
+def test_the_host_is_where_process_1_is():
+    init = {1: Sample(1, 0, "init", "S", False, 1, 1, 1, HOST, HOST)}
+    assert host_namespaces(init, FIRST) == HOST
+
+
+def test_the_host_as_an_ordinary_user_sees_it():
+    assert host_namespaces(looked_at(FIRST), FIRST) == FIRST
+    # In a container that sees the host's processes: what most of them have.
+    toolbox = (5, *FIRST[1:3], 6, *FIRST[4:])
+    private = (7, *FIRST[1:])
+    assert host_namespaces(looked_at(toolbox, toolbox, private, FIRST, FIRST), toolbox) == FIRST
+    # Such a container, and nobody outside of it may be looked at.
+    assert host_namespaces(looked_at(toolbox), toolbox) == toolbox
+    # A kernel without one of the kinds.
+    assert host_namespaces(looked_at((*FIRST[:7], 0)), FIRST) == (*FIRST[:7], 0)
+
+
+def test_the_host_inside_a_container():
+    assert host_namespaces({}, HOST) == HOST
+
+
+def test_descendants_of_a_long_chain():
+    chain = {number: process(number, number - 1) for number in range(1, 5000)}
+    assert [each.pid for each in descendants(2, chain)] == list(range(2, 5000))
+    circle = {1: process(1, 2), 2: process(2, 1)}
+    assert {each.pid for each in descendants(1, circle)} == {1, 2}
+    assert descendants(7, circle) == []
+
+
+def test_many_containers():
+    """Time grows with their number, not with its square."""
+    many = [process(n, 1, mnt=n, pid=n, net=n, user=n) for n in range(2, 4000)]
+    assert len(grouped(INIT, *many)) == 3998
 
 
 numbers = st.integers(1, 3)
