@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,8 @@ from ..errors import SetupError
 __all__ = ["Places", "remove_places"]
 
 _STEP = "make a place for a mount"
+_PATIENCE = 2.0
+"""Seconds; removing takes microseconds."""
 _LINKS_MOST = 40
 """As many as the kernel follows (path_resolution(7))."""
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -47,10 +50,7 @@ class Places:
         self._made: list[tuple[list[str], int]] = []
         self._root = _open_root(rootfs)
         try:
-            try:
-                fcntl.flock(self._root, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass  # a step before this one is just removing its places, or somebody is odd
+            _share(self._root)
             for place, directory in wanted:
                 try:
                     self._make(place, directory)
@@ -157,6 +157,22 @@ def _open_root(rootfs: str) -> int:
         raise SetupError(
             error.errno or errno.EIO, None, rootfs, "open the root file system"
         ) from None
+
+
+def _share(root: int) -> None:
+    """Keep others from removing places, and wait for one that is just doing it.
+
+    Not for ever: the steps in it can lock the directory as well, and have no good reason to.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(root, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.001)
 
 
 def _remove(root: int, made: list[Any]) -> None:

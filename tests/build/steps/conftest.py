@@ -15,7 +15,7 @@ from pycontainer.launch.results import Completed
 ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
-@pytest.fixture(params=["native", "runc"])
+@pytest.fixture(params=["native", "runc", "crun"])
 def runtime(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -19,7 +19,7 @@ from pycontainer.build import run_step
 
 from .conftest import shell
 
-MOMENTS = {"native": (30, 0.03), "runc": (10, 0.2)}
+MOMENTS = {"native": (30, 0.03), "runc": (10, 0.2), "crun": (10, 0.1)}
 """How many, and within how many seconds of the start."""
 
 
