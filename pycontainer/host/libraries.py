@@ -52,7 +52,8 @@ def needed_files(programs: Iterable[str]) -> list[str]:
         one = _read(path)
         if one is None:
             continue
-        if one.interpreter and os.path.exists(one.interpreter):
+        # Only what is an ELF file itself, or a hostile one could have any file shown.
+        if one.interpreter and _read(one.interpreter) is not None:
             found[one.interpreter] = None
         rpath = () if one.runpath else (*one.rpath, *inherited)
         for name in one.needed:
@@ -111,10 +112,15 @@ def _cached(name: str) -> Iterator[str]:
 def _read(path: str) -> _Object | None:
     """The file's dynamic section; None for a file that is no ELF file or cannot be read."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_at_once) as file:
             return _parse(file.fileno(), os.path.dirname(os.path.realpath(path)))
     except (OSError, struct.error, ValueError, OverflowError):
         return None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open *path* without waiting, as for the other end of a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(fd: int, origin: str) -> _Object | None:

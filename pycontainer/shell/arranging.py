@@ -119,7 +119,7 @@ def _of_rootfs(rootfs: str, places: dict[str, Item], writable: bool) -> Iterator
                 if place in _DEFAULTS or place in taken:
                     continue
                 if place in crowded:
-                    if entry.is_dir():
+                    if entry.is_dir(follow_symlinks=False):
                         mode = stat.S_IMODE(entry.stat().st_mode)
                         yield place, Directory(place, mode | 0o500)
                         waiting.append((place, entry.path))

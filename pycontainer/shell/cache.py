@@ -191,6 +191,9 @@ def remove_tree(directory: str) -> None:
     """Remove *directory* and what is in it, following no link; as far as that goes."""
     import shutil
 
+    if os.path.islink(directory):
+        os.unlink(directory)
+        return
     for parent, names, _ in os.walk(directory):
         for name in names:
             path = os.path.join(parent, name)

@@ -276,6 +276,16 @@ def test_key_differs_with_each_part():
     assert all(len(key) == 32 and key.isalnum() for key in keys)
 
 
+def test_remove_tree_that_is_a_link(tmp_path):
+    outside = tmp_path / "outside"
+    (outside / "below").mkdir(parents=True)
+    (outside / "below").chmod(0o555)
+    (tmp_path / "link").symlink_to(outside)
+    remove_tree(str(tmp_path / "link"))
+    assert not (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE((outside / "below").stat().st_mode) == 0o555
+
+
 def test_remove_tree_follows_no_link(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()

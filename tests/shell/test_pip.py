@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import pycontainer as pc
+from pycontainer.declare.container import Container
 from pycontainer.shell import Cache, Pip, SoftwareError, provide, shell_container
 from pycontainer.shell.providers.index_settings import index_settings, uv_settings
 
@@ -29,7 +31,8 @@ except SoftwareError as error:
     print("SoftwareError:", error)
 """
 
-# A build backend (PEP 517) that says what it can do to whoever installs it.
+# A build backend (PEP 517) that says what it can do to whoever installs it, after it has done the
+# worst that it can to the environment.
 BACKEND = """
 import io, json, os, socket, zipfile
 
@@ -42,6 +45,8 @@ def attempt(path):
         return type(error).__name__
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    place = os.path.dirname(os.environ["HOME"])
+    damage(place)
     found = {
         "secret": os.environ.get("SECRET"),
         "pids": len([name for name in os.listdir("/proc") if name.isdigit()]),
@@ -255,6 +260,22 @@ def test_full_disk_leaves_nothing(index, small_disk, run_script, tmp_path):
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
+def hostile(index, damage, places=()):
+    """Have *index* offer a source distribution that does *damage* to the environment."""
+    buffer = io.BytesIO()
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, text in {
+            "pyproject.toml": project,
+            "backend.py": f"PLACES = {list(places)!r}\ndef damage(place):\n    {damage}\n{BACKEND}",
+            "PKG-INFO": "Metadata-Version: 2.1\nName: hostile\nVersion: 1.0\n",
+        }.items():
+            info = tarfile.TarInfo(f"hostile-1.0/{name}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    add(index, "hostile", ("hostile-1.0.tar.gz", buffer.getvalue()))
+
+
 def test_what_is_installed_can_write_the_entry_alone(index, cache, tmp_path, monkeypatch, no_uv):
     monkeypatch.setenv("SECRET", "for nobody else")
     other = tmp_path / "other"
@@ -263,18 +284,7 @@ def test_what_is_installed_can_write_the_entry_alone(index, cache, tmp_path, mon
     (entry,) = entries(cache)
     places = [str(other), os.path.expanduser("~"), cache.directory, "/usr/lib", "/etc", "/opt"]
     places.append(f"{cache.directory}/pip/{entry}")
-    buffer = io.BytesIO()
-    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, text in {
-            "pyproject.toml": project,
-            "backend.py": f"PLACES = {places!r}\n{BACKEND}",
-            "PKG-INFO": "Metadata-Version: 2.1\nName: hostile\nVersion: 1.0\n",
-        }.items():
-            info = tarfile.TarInfo(f"hostile-1.0/{name}")
-            info.size = len(text)
-            archive.addfile(info, io.BytesIO(text.encode()))
-    add(index, "hostile", ("hostile-1.0.tar.gz", buffer.getvalue()))
+    hostile(index, "pass", places)
     software = provide(Pip("hostile"), cache=cache)
     script = "import hostile, json; print(json.dumps(hostile.found))"
     found = json.loads(run(software, "python", "-c", script))
@@ -283,6 +293,42 @@ def test_what_is_installed_can_write_the_entry_alone(index, cache, tmp_path, mon
     assert set(found["writable"].values()) <= {"OSError", "FileNotFoundError", "PermissionError"}
     for place in places:
         assert not os.path.exists(os.path.join(place, "planted"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "p = place + '/bin/python'; os.unlink(p); os.symlink('{secret}/bin/python', p)",
+        "open(place + '/pyvenv.cfg', 'w').write('home = {secret}/bin\\nversion = 3.9')",
+        "os.unlink(place + '/pyvenv.cfg'); os.symlink('{secret}/cfg', place + '/pyvenv.cfg')",
+        "os.rename(place + '/bin', place + '/old'); os.symlink('{secret}/bin', place + '/bin')",
+        "os.rename(place + '/.scratch', place + '/s'); os.symlink('{secret}', place + '/.scratch')",
+    ],
+)
+def test_what_is_installed_leads_to_no_file_of_the_hosts(index, cache, tmp_path, damage, no_uv):
+    """What a shell shows of the host is found by following the environment, outside."""
+    secret = tmp_path / "secret"
+    (secret / "bin").mkdir(parents=True)
+    (secret / "lib/python3.9").mkdir(parents=True)
+    (secret / "lib/python3.9/os.py").touch()
+    (secret / "bin/python").write_text("secret")
+    (secret / "cfg").write_text(f"home = {secret}/bin\n")
+    (secret / "bin").chmod(0o755)
+    secret.chmod(0o555)
+    hostile(index, damage.format(secret=secret).replace("\n", "\\n"))
+    try:
+        software = provide(Pip("hostile"), cache=cache)
+    except SoftwareError:
+        pass  # nor is anything shown then
+    else:
+        shown = [getattr(item, "source", None) for item in Container(software.mounts).mounts]
+        assert [one for one in shown if one and one.startswith(str(secret))] == []
+        script = f"import os, hostile; print(os.path.exists({str(secret)!r}))"
+        assert run(software, "python", "-c", script) == "False"
+    assert (secret / "bin/python").read_text() == "secret"
+    assert sorted(os.listdir(secret / "bin")) == ["python"]
+    assert (secret / "cfg").read_text() == f"home = {secret}/bin\n"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o555
 
 
 # ---- settings ----

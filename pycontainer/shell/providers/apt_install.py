@@ -18,6 +18,7 @@ from typing import IO, cast
 from attrs import frozen
 
 from ...commands import start_command
+from ...declare.entries import file
 from ...declare.mounts import bind
 from ...host.mounts import host_system
 from ...launch.results import Completed
@@ -36,6 +37,8 @@ BASE = ("base-files", "bash", "coreutils", "dash", "libc-bin")
 
 WORK = "/work"
 LISTS = "/lists"
+CONFIGURATION = "/apt.conf"
+STATUS = "/status"
 DAY = 86400  # how old a list of packages may be, in seconds
 KEPT_DAYS = 3
 
@@ -54,20 +57,19 @@ class _Apt:
         self, argv: Sequence[str], *, network: bool, lists_writable: bool = False
     ) -> Completed[None]:
         """Run a program of apt.  *scratch* is what it can write."""
-        os.makedirs(os.path.join(self.scratch, "archives", "partial"), exist_ok=True)
-        with open(os.path.join(self.scratch, "apt.conf"), "w") as file:
-            file.write("\n".join((*self.settings.lines, *_own_settings(), "")))
-        with open(os.path.join(self.scratch, "status"), "a"):
-            pass
         writable = {self.scratch: WORK}
         if lists_writable:
             writable[self.lists] = LISTS
         return run_fetcher(
             argv,
             writable,
-            parts=() if lists_writable else (bind(self.lists, LISTS),),
+            parts=[
+                file(CONFIGURATION, "\n".join((*self.settings.lines, *_own_settings(), ""))),
+                file(STATUS, b""),
+                *(() if lists_writable else (bind(self.lists, LISTS),)),
+            ],
             shown=[*self.settings.shown(), *self.sources],
-            env={"APT_CONFIG": f"{WORK}/apt.conf", **network_settings()},
+            env={"APT_CONFIG": CONFIGURATION, **network_settings()},
             network=network,
         )
 
@@ -78,7 +80,7 @@ def _own_settings() -> tuple[str, ...]:
         'Dir::Etc::parts "/dev/null";',
         f'Dir::State "{WORK}";',
         f'Dir::State::lists "{LISTS}";',
-        f'Dir::State::status "{WORK}/status";',
+        f'Dir::State::status "{STATUS}";',
         f'Dir::Cache "{WORK}";',
         f'Dir::Cache::archives "{WORK}/archives";',
         'Dir::Cache::pkgcache "";',
@@ -110,6 +112,7 @@ def install(
     settings = apt_settings()
     apt = _Apt(settings, _named_files(settings), scratch, "", what)
     archives = os.path.join(scratch, "archives")
+    os.makedirs(os.path.join(archives, "partial"))
     for attempt in range(2):
         apt = _with_lists(apt, cache, sources_key, progress)
         command, total = _resolve(apt, packages)
@@ -136,8 +139,8 @@ def _named_files(settings: AptSettings) -> tuple[str, ...]:
             names = [os.path.join(place, name) for name in os.listdir(place)]
         for name in names:
             if os.path.isfile(name):
-                with open(name, encoding="utf-8", errors="replace") as file:
-                    text = file.read()
+                with open(name, encoding="utf-8", errors="replace") as source:
+                    text = source.read()
                 # file:/srv, copy:///srv, mirror+file:/srv, signed-by=/etc/key.gpg
                 text = re.sub(r"\b(?:mirror\+)?(?:file|copy):(?://)?(?=/)|signed-by=", " ", text)
                 found += paths_in(text.replace("[", " ").replace("]", " ").splitlines())
@@ -282,7 +285,7 @@ def _unpack(apt: _Apt, archives: str, root: str, progress: Progress | None) -> N
         if name.endswith(".deb"):
             package = os.path.join(archives, name)
             _stream(package, "--fsys-tarfile", unpacker.unpack)
-            _stream(package, "--ctrl-tarfile", lambda file: _read_script(file, alternatives))
+            _stream(package, "--ctrl-tarfile", lambda script: _read_script(script, alternatives))
     unpacker.finish()
     settle_root(root, alternatives)
     done = run_fetcher(["ldconfig", "-r", WORK], {root: WORK}, env={}, network=False)
@@ -312,6 +315,6 @@ def _read_script(archive: IO[bytes], alternatives: Alternatives) -> None:
     with tarfile.open(fileobj=archive, mode="r|") as members:
         for member in members:
             if member.name.removeprefix("./") == "postinst" and member.isreg():
-                file = members.extractfile(member)
-                assert file is not None
-                alternatives.read(file.read(1 << 20).decode("utf-8", "replace"))
+                script = members.extractfile(member)
+                assert script is not None
+                alternatives.read(script.read(1 << 20).decode("utf-8", "replace"))

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 
+from attrs import frozen
+
 from ...declare.mounts import bind
 from ...declare.part import Part
 from ...host.mounts import host_python
@@ -63,10 +65,65 @@ def install(
         made = run([python, "-m", "venv", "--without-pip", place])
         if made.returncode:
             raise trouble(what, made, directory)
+        interpreter = _Interpreter.of(directory)
         done = run([*command, "--", *requirements])
     if done.returncode:
         raise _refusal(what, done) or trouble(what, done, directory)
+    interpreter.restore(what)
     remove_tree(scratch)
+
+
+@frozen
+class _Interpreter:
+    """What leads from an environment to the Python that it was made from.
+
+    Starting a shell follows it, outside of any container.  What was installed had the environment
+    to itself and could have led it to any file, so it is made again.
+    """
+
+    directory: str
+    settings: bytes
+    links: dict[str, str]
+
+    @staticmethod
+    def of(directory: str) -> _Interpreter:
+        with open(os.path.join(directory, "pyvenv.cfg"), "rb") as file:
+            settings = file.read()
+        links = {}
+        with os.scandir(os.path.join(directory, "bin")) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    links[entry.name] = os.readlink(entry.path)
+        return _Interpreter(directory, settings, links)
+
+    def restore(self, what: str) -> None:
+        """Put everything back.
+
+        Raises:
+            SoftwareError: that is impossible.
+        """
+        try:
+            top = os.open(self.directory, _DIRECTORY)
+            programs = os.open("bin", _DIRECTORY, dir_fd=top)
+            try:
+                for name, to in self.links.items():
+                    os.unlink(name, dir_fd=programs)
+                    os.symlink(to, name, dir_fd=programs)
+                os.unlink("pyvenv.cfg", dir_fd=top)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                with os.fdopen(os.open("pyvenv.cfg", flags, 0o644, dir_fd=top), "wb") as file:
+                    file.write(self.settings)
+            finally:
+                os.close(programs)
+                os.close(top)
+        except OSError as error:
+            raise SoftwareError(
+                f"{what}: what was installed took the environment apart ({error}); it was not "
+                "made in good faith, so none of it was kept"
+            ) from error
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 PIP_OPTIONS = (
