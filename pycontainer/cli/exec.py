@@ -265,6 +265,6 @@ def _suggest(error: SetupError, pid: int, name: str, path: str | None) -> None:
         names = container_excursion(pid, look, timeout=5.0)
     except ContainerError:
         return  # it has ended
-    near = get_close_matches(name, names, n=2, cutoff=0.6)
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
-        error.add_note(f"did you mean {' or '.join(near)}?")
+        error.add_note(f"did you mean {near[0]}?")

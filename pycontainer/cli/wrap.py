@@ -15,11 +15,11 @@ from .reading import read
 if TYPE_CHECKING:
     from ..shell.wrapper import Wrapper
 
-__all__ = ["ELSEWHERE", "WRAP", "run"]
+__all__ = ["ELSEWHERE", "NOT_OURS", "WRAP", "run"]
 
 _WRAPPER = "The wrapper"
 
-_NOT_OURS = {
+NOT_OURS = {
     "--json": "run the wrapper by `pycontainer run`, or look at its exit status",
     "--json-file": "run the wrapper by `pycontainer run`, or look at its exit status",
     "--as-pid-1": "a wrapped program runs below an init",
@@ -39,10 +39,10 @@ WRAP: tuple[Option, ...] = (
     ),
     Option(_WRAPPER, "--preserve", "NAME", "Hand the caller's variable NAME on, too."),
     Option(_WRAPPER, "--no-preserve", "", "Hand on none but those that --preserve names after it."),
-    *(option for option in RUN if option.names[0] not in _NOT_OURS),
+    *(option for option in RUN if option.names[0] not in NOT_OURS),
 )
 
-ELSEWHERE = {**RUNS_ELSEWHERE, **_NOT_OURS}
+ELSEWHERE = {**RUNS_ELSEWHERE, **NOT_OURS}
 
 HELP = """\
 Write an executable that always runs PROGRAM in the container that the options declare.

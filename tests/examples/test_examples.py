@@ -49,8 +49,21 @@ SAYS = {
         "left in the project: ['result']",
         "no environment: did you mean",
     ],
+    "steps.py": [
+        "secret of 7 bytes; exit status 0",
+        "secrets={'/run/secrets/token': ...}",
+        "ended:    exit status 0",
+        "in the root: ['program', 'source']",
+        "network: ['lo']",
+    ],
     "threads.py": ["[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]"],
     "tour.py": ["counted in a container", "Read-only file system", "interfaces: lo"],
+    "wrapper.py": [
+        "0 Ada Grace",
+        "0 Grace Ada",
+        "shadow: No such file",
+        "outside: ['names', 'sort']",
+    ],
 }
 
 # Those that take a test of their own.
