@@ -427,7 +427,7 @@ def shells(bench: Bench) -> Iterator[Subject]:
         return taken
 
     click = [sys.executable, "-c", "import click; print()"]
-    base = "1.3 × python -c 'import click' + 10 ms"
+    base = "python -c 'import click', times 1.3, and 10 ms"
     yield Subject(group, base, lambda: first_byte(click) * 13 // 10 + 10_000_000, every=3)
     for name, command in (("true", ["true"]), ("echo", ["echo", "out"])):
         yield Subject(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from .option import Option
 from .parse import MisuseError
+from .prepared import Prepared, keep, recall
 from .reading import read
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from ..declare.container import Container
     from ..launch.running import Running
     from ..shell.software import Request
@@ -90,40 +94,82 @@ def run(arguments: list[str]) -> int:
     for name, one in given:
         values.setdefault(name, []).extend(one or ("",))
     tty = os.isatty(0) and os.isatty(1) and "--check" not in values
-    container = _container(values, tty)
     if "--check" in values:
         if command:
             raise MisuseError(f"--check looks at the interactive shell: without {command[0]}")
         from .shell_check import check
 
-        return check(container)
+        return check(_container(values, None))
+    terminal = os.environ.get("TERM", "dumb") if tty else None
     if "--dry-run" in values:
-        from ..plan.compile import explain
-
-        sys.stdout.write(explain(container))
-        sys.stdout.write("environment\n")
-        for name, value in container.env.items():
-            sys.stdout.write(f"     {name}={value}\n")
+        _show(_container(values, terminal))
         return 0
-    if not command:
-        if not any(name in values for name in _PROVIDERS):
-            print("pycontainer shell: no software is named: there is a shell only", file=sys.stderr)
-        return _start(container, interactive_command(container), tty)
-    return _start(container, _built_in(container, command) or command, tty)
+    if not command and not any(name in values for name in _PROVIDERS):
+        print("pycontainer shell: no software is named: there is a shell only", file=sys.stderr)
+    kept = recall(values, terminal)
+    if kept is not None:
+        runs: list[bool] = []
+        try:
+            return _run(kept, command, tty, lambda: runs.append(True))
+        except OSError:
+            if runs:
+                raise
+            # What was there is not: now it is said in words, or has become something else.
+    container = _container(values, terminal)
+    shell = _prepared(container)
+    try:
+        status = _run(shell, command, tty, lambda: keep(values, terminal, shell))
+    except FileNotFoundError as error:
+        if not command or getattr(error, "step", "") != _EXECUTE or "/" in command[0]:
+            raise
+        from .shell_check import not_found
+
+        print(not_found(container, command[0]), file=sys.stderr)
+        return 127
+    return status
+
+
+_EXECUTE = "execute the program"
+
+
+def _show(container: Container) -> None:
+    from ..plan.compile import explain
+
+    sys.stdout.write(explain(container))
+    sys.stdout.write("environment\n")
+    for name, value in container.env.items():
+        sys.stdout.write(f"     {name}={value}\n")
 
 
 def interactive_command(container: Container) -> list[str]:
     """What is run where no command is given."""
-    shell = container.env["SHELL"]
-    # Debian's /etc/bash.bashrc sets a prompt of its own, which does not show where one is.
-    return [shell, "--norc"] if shell.endswith("/bash") and _keeps_prompt(container) else [shell]
-
-
-def _keeps_prompt(container: Container) -> bool:
-    """Whether the user has not brought a ~/.bashrc of theirs."""
     from ..shell.lookup import Lookup
 
-    return not Lookup(container.mounts).exists(f"{container.env['HOME']}/.bashrc")
+    shell = container.env["SHELL"]
+    # Debian's /etc/bash.bashrc sets a prompt of its own, which does not show where one is; but one
+    # that the user has brought is wanted.
+    own = Lookup(container.mounts).exists(f"{container.env['HOME']}/.bashrc")
+    return [shell, "--norc"] if shell.endswith("/bash") and not own else [shell]
+
+
+_BUILT_IN = ("[", "command", "echo", "false", "kill", "printf", "pwd", "test", "true")
+"""Commands that every shell knows itself (POSIX, 1.6 Built-In Utilities, and what dash has)."""
+
+
+def _prepared(container: Container) -> Prepared:
+    from ..plan.compile import compile
+    from ..shell.lookup import Lookup
+
+    lookup = Lookup(container.mounts)
+    path = container.env["PATH"].split(":")
+    return Prepared(
+        compile(container),
+        container.env,
+        container.namespaces,
+        (container.guest_uid, container.guest_gid),
+        interactive_command(container),
+        frozenset(name for name in _BUILT_IN if lookup.find_program(name, path) is None),
+    )
 
 
 _PROVIDERS = ("--venv", "--pip", "--apt", "--rootfs", "--oci-image", "--profile")
@@ -150,7 +196,7 @@ def _requests(values: dict[str, list[str]]) -> list[Request]:
     return requests
 
 
-def _container(values: dict[str, list[str]], tty: bool) -> Container:
+def _container(values: dict[str, list[str]], terminal: str | None) -> Container:
     from ..shell.container import shell_container
 
     requests = _requests(values)
@@ -171,7 +217,7 @@ def _container(values: dict[str, list[str]], tty: bool) -> Container:
             preserve=values.get("--preserve", ()),
             symlinks=[_link(one) for one in values.get("--symlink", ())],
             writable_root="--writable-root" in values,
-            terminal=os.environ.get("TERM", "dumb") if tty else None,
+            terminal=terminal,
             progress=progress,
         )
     finally:
@@ -208,40 +254,26 @@ def _link(text: str) -> tuple[str, str]:
     return place, to
 
 
-# ---- running
-
-
-_BUILT_IN = frozenset({"[", "command", "echo", "false", "kill", "printf", "pwd", "test", "true"})
-"""Commands that every shell knows itself (POSIX, 1.6 Built-In Utilities and what dash has)."""
-
-
-def _built_in(container: Container, command: list[str]) -> list[str] | None:
-    """How to have the shell do what it can do itself, where there is no such program."""
-    if command[0] not in _BUILT_IN:
-        return None
-    from ..shell.lookup import Lookup
-
-    lookup = Lookup(container.mounts)
-    if lookup.find_program(command[0], container.env["PATH"].split(":")) is not None:
-        return None
-    return ["/bin/sh", "-c", '"$0" "$@"', *command]
-
-
-def _start(container: Container, command: list[str], tty: bool) -> int:
+def _run(
+    shell: Prepared, command: list[str], tty: bool, started: Callable[[], object] = int
+) -> int:
+    """Run it in the foreground; call *started* once it runs."""
     from ..launch.foreground import run_in_foreground
 
-    try:
-        return run_in_foreground(lambda: _started(container, command, tty), lambda _: None)
-    except FileNotFoundError as error:
-        if getattr(error, "step", "") != "execute the program" or "/" in command[0]:
-            raise
-        from .shell_check import not_found
+    if not command:
+        command = shell.interactive
+    elif command[0] in shell.built_in:
+        command = ["/bin/sh", "-c", '"$0" "$@"', *command]
 
-        print(not_found(container, command[0]), file=sys.stderr)
-        return 127
+    def start() -> Running[None]:
+        running = _start(shell, command, tty)
+        started()
+        return running
+
+    return run_in_foreground(start, lambda _: None)
 
 
-def _started(container: Container, command: list[str], tty: bool) -> Running[None]:
+def _start(shell: Any, command: list[str], tty: bool) -> Running[None]:
     from ..launch.command import Command
     from ..launch.start import CallOptions, start
     from ..launch.stdio import Stdio
@@ -254,10 +286,11 @@ def _started(container: Container, command: list[str], tty: bool) -> Running[Non
         return TerminalStdio(None, None, None if os.isatty(2) else 2)
 
     running: Running[None] = start(
-        container,
+        shell,
         None,
         CallOptions(start_method="fork"),
         streams,
-        command=Command.of(command, container.env),
+        command=Command.of(command, shell.env),
+        plan=shell.plan,
     )
     return running

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..declare.arrangement import Item
@@ -111,11 +111,12 @@ def shell_container(
     given: list[Item] = [_link(place, to, lookup, path) for place, to in _pairs(symlinks)]
     start = who.home
     if cwd is not None:
-        directory = _current_directory(cwd, who)
+        directory = _current_directory(cwd, who, where)
         start = who.inside(directory)
         given.append(bind(directory, start, writable=True))
     given += [_shared(one, who, writable=False) for one in expose]
     given += [_shared(one, who, writable=True) for one in share]
+    needed += _hidden(where, given)
     return Container(
         arranged(own, needed, given, rootfs=rootfs, writable=writable_root),
         namespaces=NAMESPACES - {"net"} if network else NAMESPACES,
@@ -180,7 +181,7 @@ def _link(place: str, to: str, lookup: Lookup, path: list[str]) -> Symlink:
     )
 
 
-def _current_directory(cwd: StrPath, who: Person) -> str:
+def _current_directory(cwd: StrPath, who: Person, cache: str) -> str:
     """*cwd* as an absolute path without links, if it can be shared.
 
     Raises:
@@ -200,6 +201,8 @@ def _current_directory(cwd: StrPath, who: Person) -> str:
         raise _unshared(f"{where} is your home: all that is yours would be writable inside")
     if _is_below(home, directory) and directory != "/":
         raise _unshared(f"{where} holds your home: all that is yours would be writable inside")
+    if _is_below(directory, os.path.realpath(cache)):
+        raise _unshared(f"{where} lies in the cache of software, {cache}")
     for place in _OWN_PLACES:
         if _is_below(place, directory):
             raise _unshared(f"{where} holds {place}, of which the shell has its own")
@@ -235,6 +238,23 @@ def _shared(given: Shared, who: Person, writable: bool) -> Mount:
         raise ValueError(f"{place} cannot be shared as /: name a place below it")
     devices = stat.S_ISCHR(status.st_mode) or _is_below(place, "/dev")
     return bind(place, inside, writable=writable, nodev=not devices)
+
+
+def _hidden(cache: str, given: Iterable[Item]) -> Iterator[Mount]:
+    """What keeps writable binds from showing *cache*: whoever writes there decides about the next
+    shell."""
+    place = os.path.realpath(cache)
+    for item in given:
+        if not isinstance(item, Mount) or not item.writable or item.source is None:
+            continue
+        source = os.path.realpath(item.source)
+        if _is_below(place, source):
+            try:
+                os.makedirs(place, 0o700, exist_ok=True)
+            except OSError:
+                continue  # then nobody can have one
+            target = os.path.normpath(item.target + place[len(source.rstrip("/")) :])
+            yield tmpfs(target, mode=0o700)
 
 
 def _is_below(path: str, directory: str) -> bool:
