@@ -102,13 +102,17 @@ def test_directory_and_link_change_places(root, victim, record):
 
 def test_what_is_removed_was_made(root, victim, record):
     """A step replaces the directory above by a link, and puts things where places were."""
-    places = Places(str(root), [("/run/x", True), ("/run/f", False), ("/etc/kept", False)], record)
+    wanted = [("/run/x", True), ("/run/f", False), ("/etc/kept", False), ("/etc/empty", False)]
+    places = Places(str(root), wanted, record)
     (root / "run").rename(root / "away")
     (root / "run").symlink_to(victim)
     (root / "etc/kept").write_text("written by the step")
+    (root / "etc/new").touch()
+    (root / "etc/new").rename(root / "etc/empty")
     places.remove()
     assert (victim / "x").is_dir() and (victim / "f").is_file()
     assert (root / "etc/kept").read_text() == "written by the step"
+    assert (root / "etc/empty").exists()  # the step's own
 
 
 def test_what_is_removed_later_was_made(root, victim, record):
