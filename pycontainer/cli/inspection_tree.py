@@ -235,17 +235,17 @@ def _cgroup(root: Node, found: Inspection) -> None:
         words = [] if limit is None else [f"at most {_amount(name, limit)}"]
         if name == "cpuset":
             words = [] if limit is None else [f"processors {limit}"]
-        if used and cgroup.alone:
+        if used:
             words.append(f"{used} used")
-        if name == "memory" and cgroup.alone and cgroup.usage.get("memory_peak") is not None:
+        if name == "memory" and cgroup.usage.get("memory_peak") is not None:
             words.append(f"{_amount(name, cgroup.usage['memory_peak'])} at its peak")
         if words:
             node.row(name.replace("_", " "), "; ".join(words))
     seconds = cgroup.usage.get("cpu_time")
-    if seconds is not None and cgroup.alone:
+    if seconds is not None:
         node.row("cpu time", f"{seconds:.2f} s")
     if not cgroup.alone and cgroup.paths:
-        node.add(("shared with processes outside: what it uses is not the container's", "dim"))
+        node.add(("shared with processes outside: what they use together is not shown", "dim"))
 
 
 def _amount(name: str, number: int | float | str | None) -> str:

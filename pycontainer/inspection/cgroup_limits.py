@@ -39,7 +39,7 @@ def read_cgroup(text: str, pids: Container[int]) -> Cgroup:
     paths = []
     limits: dict[str, int | float | str | None] = dict.fromkeys((*_LIMITS, "cpus", "cpuset"))
     usage: dict[str, int | float | None] = dict.fromkeys((*_USAGE, "cpu_time"))
-    alone: list[bool] = []
+    alone = False
     for controllers, path in sorted(where.items()):
         hierarchy = next((h for h in mounted if h.controllers == controllers), None)
         directory = None if hierarchy is None else cgroups.place(hierarchy, path)
@@ -51,13 +51,13 @@ def read_cgroup(text: str, pids: Container[int]) -> Cgroup:
         paths.append(CgroupPath(version, there, path, directory))
         _lower(limits, directory, hierarchy.target)
         whole = cgroups.whole_cgroup(directory, hierarchy.target, pids)
-        used = _used(whole or directory)
-        if "memory" in used or "processes" in used:
-            alone.append(whole is not None)
-        for name, number in used.items():
+        if whole is None:
+            continue  # others' processes are in it too
+        alone = True
+        for name, number in _used(whole).items():
             if usage[name] is None:
                 usage[name] = number
-    return Cgroup(tuple(paths), bool(alone) and all(alone), limits, usage)
+    return Cgroup(tuple(paths), alone, limits, usage)
 
 
 def _words(path: str) -> list[str]:

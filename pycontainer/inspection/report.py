@@ -136,12 +136,12 @@ class Cgroup:
 
     Attributes:
         paths: of each hierarchy.
-        alone: no process outside of the container is in the cgroup whose usage this is.
+        alone: one of the cgroups holds the container's processes and no others.
         limits: the lowest of the cgroup's and of all above it.  Keys: ``memory``, ``memory_high``,
             ``swap`` (bytes), ``processes``, ``cpus`` (processors' worth of time) and ``cpuset`` (a
             list as "0-2,4"); None where there is no limit.
-        usage: of the cgroup.  Keys: ``memory``, ``memory_peak``, ``swap`` (bytes), ``processes``,
-            ``cpu_time`` (seconds); None where it is not known.
+        usage: of those that hold no others.  Keys: ``memory``, ``memory_peak``, ``swap`` (bytes),
+            ``processes``, ``cpu_time`` (seconds); None where it is not known.
     """
 
     paths: tuple[CgroupPath, ...]
