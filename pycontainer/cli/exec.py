@@ -245,6 +245,7 @@ def _suggest(error: SetupError, pid: int, name: str, path: str | None) -> None:
 
     from ..errors import ContainerError
     from ..excursion import container_excursion
+    from ..launch.codec.text import one_line
     from ..launch.command import SEARCH_PATH
 
     if "/" in name:
@@ -267,4 +268,4 @@ def _suggest(error: SetupError, pid: int, name: str, path: str | None) -> None:
         return  # it has ended
     near = get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
-        error.add_note(f"did you mean {near[0]}?")
+        error.add_note(f"did you mean {one_line(near[0])}?")  # a name of the container's

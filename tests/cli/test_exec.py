@@ -182,6 +182,21 @@ def test_path_is_the_containers(tmp_path):
         assert execute(inside(process.pid), "tool").stdout == "tool of /own:/usr/bin:/bin\n"
 
 
+def test_names_of_the_containers_are_escaped(tmp_path):
+    (tmp_path / "fancy\x1b[31mtool").touch()
+    line = ["--ro-bind", str(tmp_path), "/own", "--setenv", "PATH", "/own:/usr/bin:/bin"]
+    process = subprocess.Popen(
+        [*MAKERS["ours"], *line, *WAIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        done = execute(inside(process.pid), "fancytool")
+    assert done.returncode == 127
+    assert r"did you mean fancy\x1b[31mtool?" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 def test_directory(pid):
     assert execute(pid, "pwd").stdout == "/\n"
     assert execute(pid, "pwd", options=["-w", "/tmp"]).stdout == "/tmp\n"
