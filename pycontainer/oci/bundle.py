@@ -151,15 +151,18 @@ def _leave_out_absent(container: Container, spec: dict[str, Any]) -> None:
     defaults = json.loads(spec["annotations"].get("org.pycontainer.defaults", "[]"))
     if container.rootfs is not None:
         view = view_of(container)
-        may_lack = {
+        free = {
             item.target for item in container.mounts if isinstance(item, Mount) and item.optional
         }
-        absent |= {
-            mount["destination"]
-            for mount in spec["mounts"]
-            if mount["destination"] in may_lack.union(defaults)
-            and not _has_place(view, mount["destination"])
-        }
+        free.update(defaults)
+        made: set[str] = set()  # file systems of the container, in which places can be made
+        for mount in spec["mounts"]:
+            place = mount["destination"]
+            if place in free and made.isdisjoint(parents(place)) and not view.has_place(place):
+                absent.add(place)
+                continue
+            if mount["type"] == "tmpfs":
+                made.add(place)
     if not absent:
         return
     spec["mounts"] = [mount for mount in spec["mounts"] if mount["destination"] not in absent]
@@ -190,11 +193,6 @@ _PLAIN = {
 _LOCKED = {os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec"}
 
 
-def _has_place(view: Any, target: str) -> bool:
-    found = view.find(target)
-    return found is None or os.path.exists(found)
-
-
 def _absolute_layers(container: Container, spec: dict[str, Any], place: str) -> None:
     """Paths in an overlay's options are not relative to the bundle, whatever runs it."""
     if not any(isinstance(item, Overlay) and item.upper is None for item in container.mounts):
@@ -221,17 +219,17 @@ def _copied_up(container: Container) -> set[str]:
     if not any(isinstance(item, (Directory, File, Symlink)) for item in container.mounts):
         return set()
     tmpfs = {step.path for step in compile(container).steps if step.op is Op.MOUNT}
-    found = set()
+    found: set[str] = set()
     for item in container.mounts:
-        if not isinstance(item, (Mount, Overlay)):
-            above = next((one for one in parents(item.path) if one in tmpfs), None)
-            if above is not None:
-                found.add(above)
-                if container.rootfs is not None:
-                    raise ValueError(
-                        f"{item.path} lies in a tmpfs over rootfs, where no OCI runtime makes it: "
-                        "use a bind"
-                    )
+        if isinstance(item, (Mount, Overlay)):
+            continue
+        # All that are above it: what lies in the root is hidden by the outermost.
+        above = tmpfs.intersection(parents(item.path))
+        if above and container.rootfs is not None:
+            raise ValueError(
+                f"{item.path} lies in a tmpfs over rootfs, where no runtime makes it: use a bind"
+            )
+        found |= above
     return found
 
 
@@ -284,14 +282,14 @@ def _write_root(root: str, container: Container, made: list[str]) -> None:
             known.add(path)
             below.append(path)
         elif step.op is Op.MOUNT:
-            directory(path, _mode_of(step.options))
+            directory(path, _mode_of(step.options) if step.other == "tmpfs" else 0o755)
             below.append(path)
 
 
 def _mode_of(options: Sequence[str]) -> int:
     """What a tmpfs's root gets, for runtimes copy the mode up too."""
     modes = [option[5:] for option in options if option.startswith("mode=")]
-    return int(modes[-1], 8) if modes else 0o755
+    return int(modes[-1], 8) if modes else 0o1777
 
 
 _FILES = (Op.MAKE_DIRECTORY, Op.WRITE_FILE, Op.MAKE_SYMLINK, Op.BIND, Op.MOUNT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from ..declare.mounts import TMPFS_SIZE, Mount, Overlay
@@ -11,6 +12,8 @@ from ..plan.steps import MountAttr, Step
 __all__ = ["COPY_UP", "Problems", "mount_of", "of_default", "of_mount", "of_overlay", "options_of"]
 
 Problems = list[str]
+Owner = tuple[int, int]
+"""The ids of the program in the container."""
 
 COPY_UP = "tmpcopyup"
 """The word for a tmpfs that starts with what is below it, to runc and crun."""
@@ -78,13 +81,29 @@ def options_of(mount: Mount) -> list[str]:
     return words
 
 
-def of_default(step: Step) -> dict[str, Any]:
+def _implied(options: Sequence[str], owner: Owner) -> list[str]:
+    """What a tmpfs has here without being told, and elsewhere has not."""
+    implied = {
+        "size": TMPFS_SIZE,
+        "mode": "1777",  # the kernel's own; runc takes what is below it
+        "nr_inodes": "1m",  # pc_make_filesystem() of the helper
+    }
+    if owner != (0, 0):
+        # Here the program's user mounts it; runtimes mount as the container's root.
+        implied.update(uid=str(owner[0]), gid=str(owner[1]))
+    given = {option.partition("=")[0] for option in options}
+    return [f"{name}={value}" for name, value in implied.items() if name not in given]
+
+
+def of_default(step: Step, owner: Owner) -> dict[str, Any]:
     """A mount of the default file system."""
     words = [word for attribute, word in _WORDS.items() if step.attributes & attribute]
+    if step.other == "tmpfs":
+        words += _implied(step.options, owner)
     return _mount(step.path, step.other, step.other, [*words, *step.options])
 
 
-def of_mount(mount: Mount) -> tuple[dict[str, Any], dict[str, Any]]:
+def of_mount(mount: Mount, owner: Owner) -> tuple[dict[str, Any], dict[str, Any]]:
     """A mount, and what a config.json has no word for."""
     more: dict[str, Any] = {}
     options = options_of(mount)
@@ -101,8 +120,9 @@ def of_mount(mount: Mount) -> tuple[dict[str, Any], dict[str, Any]]:
     if any(map(_is_word, mount.options)):
         more["own"] = len(mount.options)  # the file system's, whatever they look like
     implied: list[str] = []
-    if mount.type == "tmpfs" and not any(o.startswith("size=") for o in mount.options):
-        implied = [f"size={TMPFS_SIZE}"]
+    if mount.type == "tmpfs":
+        implied = _implied(mount.options, owner)
+    if implied:
         more["implied"] = implied
     return _mount(mount.target, mount.type, mount.type, [*options, *implied, *mount.options]), more
 

@@ -33,6 +33,17 @@ class View:
         """The entry that is at *path*."""
         return self._files.get(path)
 
+    def has_place(self, target: str) -> bool:
+        """Whether there is something at *target* below what is mounted there, if that is the
+        host's."""
+        own = self._mounts.pop(target, None)
+        try:
+            found = self.find(target)
+            return found is None or os.path.exists(found)
+        finally:
+            if own is not None:
+                self._mounts[target] = own
+
     def find(self, path: str) -> str | None:
         """The host's path of the container's *path*; None: no place of the host.
 

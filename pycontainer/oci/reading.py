@@ -295,8 +295,11 @@ def _with_changed(
     problems: list[str], container: Container, usual: list[Any], notes: dict[str, Any]
 ) -> Container:
     """*container* with those of its default mounts that somebody has changed as its own."""
+    owner = container.guest_uid, container.guest_gid
     expected = {
-        step.path: of_default(step) for step in kept_defaults(container) if step.op is Op.MOUNT
+        step.path: of_default(step, owner)
+        for step in kept_defaults(container)
+        if step.op is Op.MOUNT
     }
     changed: list[Any] = []
     for number, name in enumerate(notes["defaults"]):

@@ -80,26 +80,34 @@ def _run_here(
 ) -> Completed[None]:
     from ..launch.command import Command
     from ..launch.start import CallOptions, start
-    from ..launch.stdio import DEVNULL, PIPE, STDOUT, Stdio
+    from ..launch.stdio import PIPE, STDOUT, Stdio
 
     container, argv = from_spec(spec, bundle=bundle)
     counted = container.limits is not None and container.limits.output is not None
     if take is None and counted:
         take = _to_stdout
 
+    # An empty pipe, as runtimes give: /dev/null is the host's own, whose mode root inside could
+    # change where its id is that of root outside.
+    empty, end = os.pipe()
+    os.close(end)
+
     def streams() -> Stdio:
         if take is None:
             return Stdio(None, None, None)
-        return Stdio(DEVNULL, PIPE, STDOUT)
+        return Stdio(empty, PIPE, STDOUT)
 
-    running = start(
-        container,
-        None,
-        CallOptions(),
-        streams,
-        quiet=True,
-        command=Command.of(argv, container.env),
-    )
+    try:
+        running = start(
+            container,
+            None,
+            CallOptions(),
+            streams,
+            quiet=True,
+            command=Command.of(argv, container.env),
+        )
+    finally:
+        os.close(empty)
     return follow(running, take or _to_stdout, cancel)
 
 

@@ -284,6 +284,7 @@ class _Process:
                 stdout=streams[1],
                 stderr=streams[2],
                 env={"PATH": os.environ.get("PATH", os.defpath)},
+                umask=0,  # runc cuts the modes of what it copies; the container's umask is its own
             )
         except BaseException:
             self.close()

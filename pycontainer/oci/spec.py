@@ -158,7 +158,8 @@ def limits_of_spec(limits: Limits) -> dict[str, Any]:
 def _mounts(container: Container, notes: dict[str, Any]) -> list[dict[str, Any]]:
     if "mnt" not in container.namespaces:
         return []
-    defaults = [of_default(step) for step in kept_defaults(container) if step.op is Op.MOUNT]
+    owner = container.guest_uid, container.guest_gid
+    defaults = [of_default(step, owner) for step in kept_defaults(container) if step.op is Op.MOUNT]
     if container.default_files:
         notes["defaults"] = [mount["destination"] for mount in defaults]
     mounts = defaults
@@ -167,7 +168,7 @@ def _mounts(container: Container, notes: dict[str, Any]) -> list[dict[str, Any]]
     overlays = 0
     for position, item in enumerate(container.mounts):
         if isinstance(item, Mount):
-            mount, more = of_mount(item)
+            mount, more = of_mount(item, owner)
         elif isinstance(item, Overlay):
             mount, more = of_overlay(item, overlays, "user" in container.namespaces)
             overlays += 1

@@ -74,6 +74,7 @@ def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
     if steps:
         script = f'{" && ".join(steps)} && exec "$@"'
         stage.prefix = ["unshare", *unshare, "/bin/sh", "-c", script, "stage"]
+    stage.spec = _without_access_times(stage.spec or spec) or stage.spec
     if runtime == "runc":
         stage.spec = _with_open_files(stage.spec or spec)
     if stage.spec is not None:
@@ -112,6 +113,30 @@ def _without_resources(stage: Stage, spec: dict[str, Any]) -> dict[str, Any]:
     stage.not_held = dict.fromkeys(needed, "not held: it takes a cgroup")
     linux = {key: value for key, value in spec["linux"].items() if key != "resources"}
     return {**spec, "linux": linux}
+
+
+def _without_access_times(spec: dict[str, Any]) -> dict[str, Any] | None:
+    """*spec* with binds that keep their source's access times, or None where they do.
+
+    In a user namespace the kernel lets nobody change those of the host's mounts ("locked" in
+    mount_namespaces(7)).
+    """
+    linux = spec.get("linux") or {}
+    if not any(one.get("type") == "user" for one in linux.get("namespaces") or ()):
+        return None
+    mounts = [
+        {
+            **mount,
+            "options": [one for one in mount.get("options") or () if one not in _ACCESS_TIMES],
+        }
+        if mount.get("type") == "bind"
+        else mount
+        for mount in spec.get("mounts") or ()
+    ]
+    return None if mounts == (spec.get("mounts") or []) else {**spec, "mounts": mounts}
+
+
+_ACCESS_TIMES = {"noatime", "rnoatime", "strictatime", "rstrictatime"}
 
 
 def _with_open_files(spec: dict[str, Any]) -> dict[str, Any]:

@@ -229,6 +229,8 @@ class _Ground:
         flags = _OPTIONAL if mount.optional else 0
         if self._reach(mount.target):
             flags |= _CREATE_TARGET
+        elif mount.optional:
+            flags |= _OPTIONAL_TARGET
         attributes = (
             (0 if mount.writable else _READ_ONLY)
             | (mount.nosuid and _NO_SUID)
