@@ -169,8 +169,9 @@ def exec_command(
     """Run a program of a running container inside it, and return how it ended.
 
     It joins the container as ``container_excursion`` does: its namespaces, its ids, at most its
-    capabilities, and the filters of a container that was made here.  When it ends, what is left of
-    its process group is killed; what has left the group lives on in the container.
+    capabilities, the filters of a container that was made here, and its cgroups.  When it ends,
+    what is left of its process group is killed.  What has left the group lives on in the container
+    if that has a "pid" namespace; without one nothing else would end it, and it is killed too.
 
     Arguments:
         pid: a process of the container, as this process sees it, or a ``Running``.

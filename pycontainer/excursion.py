@@ -58,6 +58,10 @@ def container_excursion(
     system calls as well.  The kernel shows nobody but root the filter of another's: there *fn* has
     no filter, and no_new_privs alone.
 
+    What *fn* uses counts for the limits of a container that pycontainer holds by cgroups, whoever
+    started it: *fn* runs in them and ends with the container, unless *namespaces* leaves out both
+    "pid" and "mnt".  Limits that are held without a cgroup do not count visitors.
+
     Arguments:
         pid: a process of the container, as this process sees it, or a ``Running``.
         fn: a function without parameters.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from .._native import lib
 from ..errors import SetupError
 from .descriptor import Descriptor
-from .hierarchies import CPUACCT, LEAF, Hierarchy, name_prefix
+from .hierarchies import CPUACCT, ENTRIES, LEAF, Hierarchy, name_prefix
 
 __all__ = ["Bounds", "Cgroups"]
 
@@ -114,10 +114,7 @@ class Cgroups:
                 for controller, bound in bounds.items():
                     if places[controller] == place:
                         self._set_up(place.version, path, controller, bound)
-                # Of version 1, a single thread's own move takes no lock of the whole system
-                # (cgroup_procs_write_start() in kernel/cgroup/cgroup.c).
-                entry = "tasks" if place.version == 1 else "cgroup.procs"
-                self.members.append(_open(f"{path}/{LEAF}/{entry}", os.O_WRONLY))
+                self.members.append(_open(f"{path}/{LEAF}/{ENTRIES[place.version]}", os.O_WRONLY))
                 for number, file in _WATCHED_ALWAYS[place.version].items():
                     self._watch(number, f"{path}/{file}")
         except OSError as error:

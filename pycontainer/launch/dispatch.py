@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._native import ffi, lib
@@ -40,6 +40,7 @@ class Dispatch:
         program: bool = False,
         watch: Watch | None = None,
         loader: bool = False,
+        members: Sequence[Descriptor] = (),
         passed: tuple[int, ...] = (),
     ) -> None:
         self._order = order if watch is None else order + watch.order
@@ -54,6 +55,7 @@ class Dispatch:
         self._relay = relay
         self._target = target
         self._program = program
+        self._members = members  # of its target's cgroups
         self._passed = passed
 
     def by_server(self, server: Forkserver) -> Exchange:
@@ -81,7 +83,7 @@ class Dispatch:
 
     def _send(self, exchange: Exchange) -> None:
         try:
-            fds: list[int] = []
+            fds = [member.fd for member in self._members]
             if self._watch is not None:
                 fds = self._watch.members + (self._watch.watched if self._loader else [])
             fds = [*fds, *self._passed]

@@ -15,13 +15,26 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["CPUACCT", "LEAF", "Hierarchy", "find_hierarchies", "hierarchies", "name_prefix"]
+__all__ = [
+    "CPUACCT",
+    "ENTRIES",
+    "LEAF",
+    "Hierarchy",
+    "files_of_members",
+    "find_hierarchies",
+    "hierarchies",
+    "name_prefix",
+]
 
 CPUACCT = "cpuacct"
 """Version 1's accounting of processor time; every cgroup of version 2 has it (``cpu.stat``)."""
 
 LEAF = "inside"
 """``PC_CGROUP_LEAF``: the cgroup of the processes, below the one with the limits."""
+
+ENTRIES = {1: "tasks", 2: "cgroup.procs"}
+"""Files of members.  Of version 1, a single thread's own move takes no lock of the whole system
+(cgroup_procs_write_start() in kernel/cgroup/cgroup.c)."""
 
 MOST_PLACES = 16
 """``PC_SWEEP_MOST``: of directories in which this process may make cgroups."""
@@ -234,6 +247,35 @@ def _write(path: str, text: str) -> None:
         os.write(fd, text.encode())
     finally:
         os.close(fd)
+
+
+def files_of_members(pid: int) -> list[str]:
+    """Where a process enters the cgroups that a caller of this kind has made for the container of
+    *pid*: a file of each."""
+    try:
+        with open(f"/proc/{pid}/cgroup", "rb") as file:
+            lines = file.read()
+        if b"/pycontainer." not in lines:  # most have none, and mounts are many
+            return []
+        mounts = list(_mounts("/"))
+    except OSError:
+        return []  # it has ended
+    found = []
+    for line in os.fsdecode(lines).splitlines():
+        _, controllers, path = line.split(":", 2)
+        above, _, leaf = path.rpartition("/")
+        if leaf != LEAF or not _NAME.match(above.rpartition("/")[2]):
+            continue
+        version = 1 if controllers else 2
+        for mount in mounts:
+            if mount.version == version and mount.controllers.issuperset(
+                controllers.split(",") if controllers else ()
+            ):
+                directory = _below(mount, path)
+                if directory is not None:
+                    found.append(f"{directory}/{ENTRIES[version]}")
+                    break
+    return found
 
 
 _trials = itertools.count()

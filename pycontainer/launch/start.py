@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ..plan.plan import Plan
 from ..plan.steps import Step
 from .beginning import ThreadsError, begin
 from .command import Command
+from .descriptor import Descriptor
 from .dispatch import Dispatch
 from .exchange import Exchange
 from .identity import identity_of, is_host_root
@@ -278,6 +280,7 @@ def start_join(
             relay,
             target,
             command is not None,
+            members=_cgroups_of(join[4]) if join[0] & _INSIDE else (),
             passed=() if command is None else command.passed,
         )
         return launch.by_server(server)
@@ -299,6 +302,23 @@ def start_join(
     )
     running._filtered = seccomp is not None
     return running
+
+
+_INSIDE = lib.PC_NS_PID | lib.PC_NS_MNT
+"""Who joins one of these lives in the container, and ends with it."""
+
+
+def _cgroups_of(pid: int) -> list[Descriptor]:
+    """What a visitor of the process *pid* enters: its limits are the visitor's too."""
+    from .hierarchies import files_of_members
+
+    found = []
+    for path in files_of_members(pid):
+        try:
+            found.append(Descriptor(os.open(path, os.O_WRONLY | os.O_CLOEXEC)))
+        except OSError:
+            pass  # it has ended; or these are another user's, whom only root visits
+    return found
 
 
 def _name(fn: Callable[..., Any] | None, command: Command | None) -> str:
