@@ -224,3 +224,25 @@ def test_standard_library_that_is_gone(tmp_path):
     Path(base, "lib/python3.9/os.py").unlink()
     with pytest.raises(SoftwareError, match="the standard library is gone"):
         provide(Venv(env))
+
+
+def test_an_extension_module_shows_libraries_only(environment, tmp_path):
+    """Whatever a hostile one names as its libraries or its loader."""
+    directory = environment()
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    os.mkfifo(tmp_path / "fifo")
+    site = directory / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    stub = tmp_path / "stub.so"
+    compile_ = ["gcc", "-w", "-x", "c", "-", "-o"]
+    options = ["-shared", "-fPIC", f"-Wl,-soname={secret}"]
+    subprocess.run([*compile_, stub, *options], input=b"int f() { return 0; }", check=True)
+    for number, linker in enumerate((secret, tmp_path / "fifo", "/etc/passwd")):
+        subprocess.run(
+            [*compile_, site / f"x{number}.so", "-Wl,--no-as-needed", "-Wl,--dynamic-linker",
+             f"-Wl,{linker}", "-x", "none", stub],
+            input=b"int main() { return 0; }",
+            check=True,
+        )  # fmt: skip
+    shown = places(provide(Venv(directory)))
+    assert not shown & {str(secret), str(tmp_path / "fifo"), "/etc/passwd"}
