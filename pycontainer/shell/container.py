@@ -62,7 +62,7 @@ def shell_container(
             in the container.
         expose: the same, read-only.
         cwd: a directory of the host that is shown at its own path, writable, and started in.
-            None: none; it starts in HOME.
+            None: none; it starts in HOME, or where the software wants to be started.
         user: an invented user of this name, with the id 1000 and the home /home/NAME; what lies
             below the caller's home is seen below that one.  None: the caller.
         preserve: regular expressions; the caller's variables whose names have a match are kept.
@@ -104,12 +104,12 @@ def shell_container(
         file("/etc/passwd", passwd_file(who, interactive, lookup.content("/etc/passwd"))),
         file("/etc/group", group_file(who, lookup.content("/etc/group"))),
     ]
-    if terminal and rootfs is None:
+    if terminal:
         from .terminfo import terminal_description
 
         own += terminal_description(terminal, lookup)
     given: list[Item] = [_link(place, to, lookup, path) for place, to in _pairs(symlinks)]
-    start = who.home
+    start = next((one.cwd for one in software if one.cwd), who.home)
     if cwd is not None:
         directory = _current_directory(cwd, who, where)
         start = who.inside(directory)

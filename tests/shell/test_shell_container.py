@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import pycontainer as pc
+from pycontainer.declare.entries import File
 from pycontainer.shell import Rootfs, Software, Venv, shell_container
 
 VENV = Venv(sys.prefix)
@@ -287,6 +288,15 @@ def test_a_root_file_system(tmp_path, monkeypatch):
     own = pwd.getpwuid(os.getuid()).pw_name
     assert sorted(names) == sorted({own, "root", "daemon"})
     assert sorted(one.name for one in rootfs.iterdir()) == ["bin", "etc"]
+    # It brings no description of the terminal.
+    described = shell_container(Rootfs(rootfs), terminal="xterm").mounts
+    assert any(isinstance(one, File) and one.path.endswith("/xterm") for one in described)
+
+
+def test_where_software_starts(project):
+    image = Software("image", cwd="/opt")
+    assert shell_container(image, cwd=None).cwd == "/opt"
+    assert shell_container(image).cwd == str(project)
 
 
 def test_two_root_file_systems():
