@@ -18,7 +18,7 @@ import pytest
 
 from pycontainer.build import BuildRequest, DirectoryStore, ProvideBinSh, build
 
-KILLS = int(os.environ.get("PYCONTAINER_KILLS", "8"))
+KILLS = int(os.environ.get("PYCONTAINER_KILLS", "10"))
 PATIENCE = 30.0
 
 BUILDS = """

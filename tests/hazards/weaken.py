@@ -45,16 +45,19 @@ PLACES = "pycontainer/build/places.py"
 REQUEST_C = "pycontainer/_native/request.c"
 RESOLVE_C = "pycontainer/_native/resolve.c"
 RUNNING = "pycontainer/launch/running.py"
+SCAN = "pycontainer/build/scan.py"
 SERVER_C = "pycontainer/_native/server.c"
 SET_ID = "pycontainer/launch/set_id.py"
 SETUP_C = "pycontainer/_native/setup.c"
 START = "pycontainer/launch/start.py"
+STEPPING = "pycontainer/build/stepping.py"
 STDLIB = "pycontainer/launch/stdlib.py"
 STDLIB_C = "pycontainer/_native/stdlib.c"
 STDIO = "pycontainer/launch/stdio.py"
 WATCH_C = "pycontainer/_native/watch.c"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
 TREE_C = "pycontainer/_native/tree.c"
+TREES = "pycontainer/build/trees.py"
 VISIT_C = "pycontainer/_native/visit.c"
 FILTERS = "pycontainer/launch/filters.py"
 LAYERS = "pycontainer/plan/layers.py"
@@ -100,7 +103,11 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC",
         "_LOOK = os.O_PATH | os.O_CLOEXEC",
     ),
-    "1d": (PLACES, "            if status.st_ino != inode:\n", "            if False:\n"),
+    "1d": (
+        PLACES,
+        "            if status.st_ino != inode and inode is not None:\n",
+        "            if False:\n",
+    ),
     "2": (
         RESOLVE_C,
         "        fd = (int)syscall(SYS_openat2, pc_root, path, &how, sizeof(how));",
@@ -119,6 +126,12 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    if (poll(&life",
         "    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0)\n        return errno;\n"
         "    if (poll(&life",
+    ),
+    # Outputs of builds.
+    "3b": (
+        SCAN,
+        "O_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC",
+        "O_PLACE = os.O_PATH | os.O_CLOEXEC",
     ),
     "4": (RESOLVE_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_BENEATH,"),
     "4b": (RESOLVE_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_NO_SYMLINKS,"),
@@ -430,6 +443,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "hook",
     ),
     "31n": (SET_ID, "hooked or (identity.uid_map and guest_uid != 0)", "guest_uid != 0"),
+    # A build step's, wherever its root file system is.
+    "31o": (STEPPING, "os.geteuid() == 0 and _all_out_of_reach(rootfs, step)", "True"),
     "29": (
         IDENTITY_C,
         "        if (held && !(sets[BOUNDING] >> capability & 1) &&",
@@ -467,6 +482,13 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     # The host's network, and with it the abstract names of sockets.
     "33": (CLONE_C, "{PC_NS_NET, CLONE_NEWNET},", "{PC_NS_NET, 0},"),
+    # Outputs of builds: the file itself in place of a copy.
+    "33b": (
+        TREES,
+        "            _copy_file(stream, fd, path, directory, name, fsync)\n",
+        "            stream.file(fd, os.fstat(fd), path)\n"
+        "            os.link(f'/proc/self/fd/{fd}', name, dst_dir_fd=directory)\n",
+    ),
     "34": (
         IDENTITY_C,
         "const bool failed = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0;",
