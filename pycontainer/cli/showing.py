@@ -84,7 +84,7 @@ def plain_table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str
 def console() -> Console | None:
     """Where to show tables and colours; None where stdout is no terminal, or rich is not there."""
     _write_anything()
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         return None
     try:
         from rich.console import Console
@@ -112,6 +112,8 @@ def write_json(value: Any) -> None:
 
 def write(text: str) -> None:
     """On stdout; whoever reads it may have had enough, as head(1) has."""
+    if sys.stdout is None:  # closed by whoever started this
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -6,7 +6,7 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from . import privileges
 from .cgroup_limits import read_cgroup
@@ -35,21 +35,28 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MODES = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "rw"}
 
 
-def inspect_container(pid: int, *, environment: bool = False) -> Inspection:
+class _HasPid(Protocol):
+    @property
+    def pid(self) -> int: ...
+
+
+def inspect_container(pid: int | _HasPid, /, *, environment: bool = False) -> Inspection:
     """What the process *pid* may do and see, and what else is in its container.
 
     Any process will do; one that is in no container is told by ``container`` being None.  What the
     caller may not read is empty or None, and ``unread`` says why.
 
     Arguments:
-        pid: as the caller sees it.
+        pid: as the caller sees it; or something that has one, such as a ``Running``.
         environment: read its environment too, in which there may be secrets.
 
     Raises:
         ProcessLookupError: there is no such process, it has ended, or it is a thread of another.
+        PermissionError: the caller may not look at it at all (the mount option hidepid).
         OSError: /proc is not mounted, or is another pid namespace's.
         TypeError: *pid* is no number.
     """
+    pid = getattr(pid, "pid", pid)
     if not isinstance(pid, int) or isinstance(pid, bool):
         raise TypeError(f"pid is a number, not {pid!r}")
     if pid <= 0:
@@ -63,6 +70,10 @@ def inspect_container(pid: int, *, environment: bool = False) -> Inspection:
                 return _Reader(directory, snapshot, status, sample).report(environment)
         except (ProcessLookupError, FileNotFoundError):
             why = "it has ended"
+        except PermissionError:
+            raise PermissionError(
+                errno.EACCES, "only its owner and root may look at it", f"/proc/{pid}"
+            ) from None
     raise _no_process(pid, why)
 
 
@@ -263,7 +274,7 @@ def _mount(line: MountLine) -> MountEntry:
 
 
 def _process(sample: Sample) -> ProcessEntry | None:
-    """None where it has ended meanwhile."""
+    """None where it has ended meanwhile, or a security module hides it."""
     try:
         with ProcessDirectory(sample.pid) as directory:
             status = directory.status()
@@ -280,7 +291,7 @@ def _process(sample: Sample) -> ProcessEntry | None:
                 rss=sample.rss * _PAGE,
                 age=age_of(sample.started),
             )
-    except (ProcessLookupError, FileNotFoundError):
+    except OSError:
         return None
 
 

@@ -141,8 +141,7 @@ def summary(each: Group, snapshot: Snapshot, memory: MemoryReader) -> ContainerS
         uid = owner_of(directory, snapshot.host)
         if uid is None:
             uid = process_uid
-    with ProcessDirectory(program.pid) as directory:
-        command = directory.command()
+    command = _command(program)
     used, source, cgroup = memory.of(members, each.cgroup)
     outer = each.enclosing()
     return ContainerSummary(
@@ -170,6 +169,14 @@ def age_of(started: int) -> float:
     """Seconds since a process was started, so many ticks after boot."""
     ticks = os.sysconf("SC_CLK_TCK")
     return round(max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started / ticks), 2)
+
+
+def _command(program: Sample) -> tuple[str, ...]:
+    try:
+        with ProcessDirectory(program.pid) as directory:
+            return directory.command()
+    except PermissionError:  # of a security module
+        return (f"[{program.comm}]",)
 
 
 def _program(each: Group) -> Sample:

@@ -80,18 +80,19 @@ def _counters(directory: ProcessDirectory) -> dict[str, tuple[int, int]]:
 
 
 def _version_4(directory: ProcessDirectory, names: list[str]) -> Iterator[tuple[str, str]]:
-    networks = sorted(_networks(directory), reverse=True)
-    others = [name for name in names if name != "lo"]
-    for address in _local_addresses(directory):
-        number = int.from_bytes(socket.inet_aton(address), "big")
-        if address.startswith("127."):
-            yield "lo", f"{address}/8"
+    local = list(_local(directory))
+    networks = [(length, number, "lo") for length, number in local if length < 32]
+    networks = sorted([*networks, *_networks(directory)], reverse=True)
+    others = [name for name in names if name != "lo"] or names
+    for length, number in dict.fromkeys(local):
+        if length < 32:
             continue
-        for length, network, name in networks:
-            if length and number >> (32 - length) == network >> (32 - length):
-                yield name, f"{address}/{length}"
+        address = socket.inet_ntoa(number.to_bytes(4, "big"))
+        for bits, network, name in networks:
+            if bits and number >> (32 - bits) == network >> (32 - bits):
+                yield name, f"{address}/{bits}"
                 break
-        else:  # no route leads to it, as with a peer-to-peer address
+        else:  # no route leads to its neighbours, as there are none
             yield others[0] if len(others) == 1 else "?", f"{address}/32"
 
 
@@ -106,17 +107,18 @@ def _networks(directory: ProcessDirectory) -> Iterator[tuple[int, int, str]]:
             yield mask.bit_count(), network, fields[0]
 
 
-def _local_addresses(directory: ProcessDirectory) -> list[str]:
-    """The IPv4 addresses of the namespace, from the table of local routes."""
-    found: dict[str, None] = {}
-    address = ""
+def _local(directory: ProcessDirectory) -> Iterator[tuple[int, int]]:
+    """Bits and number of each route to this network namespace itself.
+
+    Its addresses have 32 bits; what has fewer is a network that loops back as a whole.
+    """
+    number = 0
     for line in _lines(directory, "fib_trie", 0):
         words = line.split()
         if words and words[0] == "|--":
-            address = words[1]
-        elif words[:3] == ["/32", "host", "LOCAL"]:
-            found[address] = None
-    return list(found)
+            number = int.from_bytes(socket.inet_aton(words[1]), "big")
+        elif words[1:] == ["host", "LOCAL"]:
+            yield int(words[0][1:]), number
 
 
 def _version_6(directory: ProcessDirectory) -> Iterator[tuple[str, str]]:

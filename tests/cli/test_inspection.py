@@ -161,6 +161,17 @@ def test_a_reader_that_has_had_enough(pid):
     assert done.stderr == ""
 
 
+def test_an_output_that_cannot_be_written(pid):
+    for words in (["ps"], ["ps", "--json"], ["inspect", str(pid)]):
+        with open("/dev/full", "w") as full:
+            done = run(*words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 125
+        assert "No space left on device" in done.stderr
+        closed = ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, *words]
+        done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=40, check=False)
+        assert "Traceback" not in done.stderr
+
+
 # ---- inspect
 
 SECTIONS = ["process", "namespaces", "mounts", "ids", "privileges", "limits", "cgroup"]

@@ -171,6 +171,25 @@ def test_listeners():
     assert lo.received > 0
 
 
+ADDRESS = """\
+import fcntl, socket, struct, sys
+control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def order(number, argument):  # netdevice(7)
+    fcntl.ioctl(control, number, struct.pack("16s16s", b"lo", argument))
+order(0x8916, struct.pack("HH4s", socket.AF_INET, 0, socket.inet_aton("10.9.8.7")))
+order(0x891C, struct.pack("HH4s", socket.AF_INET, 0, socket.inet_aton("255.255.255.0")))
+order(0x8914, struct.pack("H", 1))
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_address_of_another_network():
+    with started(MAKERS["unshare"], wait=[sys.executable, "-c", ADDRESS]) as made:
+        (lo,) = inspect_container(made.first).network.interfaces
+    assert "10.9.8.7/24" in lo.addresses
+
+
 def test_listeners_in_the_hosts_network():
     """Those of the container and nobody else's."""
     script = LISTENS.replace("8080", "0").replace("8081", "0").replace("5353", "0")
@@ -197,6 +216,7 @@ def test_ours_says_what_was_asked_for():
     )
     with pc.start_command(container, ["sleep", "60"]) as running:
         program = children(running.pid)[0]
+        assert inspect_container(running).container == running.pid
         found = inspect_container(program)
         running.kill()
     assert found.maker == "pycontainer"

@@ -234,6 +234,29 @@ def test_an_ordinary_user_sees_what_anybody_may(zoo):
         assert each["memory_source"] in ("rss", "cgroup")
 
 
+@pytest.mark.is_root
+def test_where_processes_are_hidden():
+    """A proc file system with hidepid: what is not to be seen is no error."""
+    script = (
+        "import os\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "import pycontainer.inspection as i\n"
+        "s = i.survey(); print(s.unreadable > 0, len(s.containers))\n"
+        "try: i.inspect_container(os.getppid())\n"
+        "except PermissionError as e: print(e.strerror)\n"
+    )
+    mount = 'mount -t proc -o hidepid=noaccess proc /proc; "$@"; true'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.stdout == "True 0\nonly its owner and root may look at it\n", done.stderr
+
+
 @pytest.mark.unprivileged
 def test_how_much_an_ordinary_user_does_not_see():
     assert survey().unreadable > 0

@@ -79,6 +79,8 @@ Local:
         |-- 10.0.2.15
            /32 host LOCAL
      +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.0
+           /8 host LOCAL
         |-- 127.0.0.1
            /32 host LOCAL
 """
@@ -132,10 +134,14 @@ def test_the_hosts_network_is_that_of_others():
 
 
 def test_addresses_without_a_route():
+    """To their neighbours: of such there are none."""
     trie = TRIE.replace("10.0.2.15", "192.168.7.1")
     found = read_network(Files(dev=DEV, route=ROUTE, fib_trie=trie), True, {})
     names = {each.name: each.addresses for each in found.interfaces}
     assert names["?"] == ("192.168.7.1/32",)
+    one = "\n".join(DEV.split("\n")[:3]) + "\n"
+    found = read_network(Files(dev=one, fib_trie=TRIE), True, {})
+    assert found.interfaces[0].addresses == ("10.0.2.15/32", "127.0.0.1/8")
 
 
 def test_a_listener_of_this_process():
