@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..errors import ContainerExitError
 from .output import Output
+from .results import Completed, ExitStatus, Usage, Verdict
 
 if TYPE_CHECKING:
-    from .results import Completed
     from .running import Running
 
 __all__ = ["GLANCE", "Event", "follow", "takes"]
@@ -68,7 +70,15 @@ def follow(
                     # A pipe may be held by somebody who outlives the container.
                     running._stdio.finish()
                     output.finish()
-        running._complete()
+        try:
+            running._complete()
+        except ContainerExitError:
+            if not killed:
+                raise
+            # It was killed before it was what it was to be.
+            usage = running._exchange.usage or Usage(0.0, 0.0, 0.0, 0)
+            status = ExitStatus(signal=int(signal.SIGKILL))
+            return Completed(running.args, status, Verdict.CANCELLED, usage)
     except BaseException:
         running.end()
         raise

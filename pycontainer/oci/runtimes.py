@@ -37,7 +37,11 @@ def run_by(
     take: Take | None,
     cancel: Event | None,
 ) -> Completed[None]:
-    """Run *bundle* by the program *runtime*; see ``run_bundle``."""
+    """Run *bundle* by the program *runtime*; see ``run_bundle``.
+
+    The output of a program that writes to both its streams may come in another order: a runtime
+    copies each by itself.
+    """
     program = shutil.which(runtime)
     if program is None:
         error = FileNotFoundError(errno.ENOENT, f"{runtime} is not installed", runtime)
@@ -213,7 +217,8 @@ class _Run:
             return Completed(self._args, ended, self._verdict, usage, enforced=self._enforced)
         if ended.exit_code:
             _raise_failure(log)
-        return Completed(self._args, ended, Verdict.EXIT if ended.returncode else Verdict.OK, usage)
+        verdict = Verdict.EXIT if ended.returncode else Verdict.OK
+        return Completed(self._args, ended, verdict, usage, enforced=self._enforced)
 
 
 def _enforced(spec: dict[str, Any], limits: dict[str, Any], stage: Stage) -> dict[str, str]:
@@ -362,18 +367,21 @@ def _raise_failure(log: str) -> None:
     if not said:
         return
     words = said[-1]
-    number, step = errno.EINVAL, "run the bundle"
-    for text, code in (("permission denied", errno.EACCES), ("not permitted", errno.EPERM)):
-        if text in words:
-            number = code
-    if "executable file not found" in words or "no such file or directory" in words:
-        number = errno.ENOENT
-    if "exec" in words and number in (errno.ENOENT, errno.EACCES):
-        step = "execute the program"
+    number = next((code for text, code in _ERRORS.items() if text in words.lower()), errno.EINVAL)
+    executing = "exec" in words and number in (errno.ENOENT, errno.EACCES)
+    step = "execute the program" if executing else "run the bundle"
     error = SetupError(number, words, None, step)
     for line in said[:-1]:
         error.add_note(line)
     raise error
+
+
+_ERRORS = {
+    "executable file not found": errno.ENOENT,
+    "no such file or directory": errno.ENOENT,
+    "permission denied": errno.EACCES,
+    "not permitted": errno.EPERM,
+}
 
 
 def _is_null(fd: int) -> bool:

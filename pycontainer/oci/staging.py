@@ -84,7 +84,7 @@ def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
 
 def is_hybrid() -> bool:
     """Whether both versions of cgroups are mounted where runtimes look."""
-    found = {}
+    found: dict[str, str] = {}
     with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
         for line in file:
             _, place, kind, *_ = line.split(" ")
@@ -162,7 +162,8 @@ def _needs_ids(linux: dict[str, Any]) -> bool:
 
 def _has_ids(linux: dict[str, Any]) -> bool:
     """Whether there are more than one id, which a stage must then have as well."""
-    return sum(one.get("size", 0) for one in linux.get("uidMappings") or ()) > 1
+    sizes: list[int] = [one.get("size", 0) for one in linux.get("uidMappings") or ()]
+    return sum(sizes) > 1
 
 
 def _of_subordinates(spec: dict[str, Any]) -> dict[str, Any]:

@@ -284,3 +284,12 @@ def test_the_same_container(name, tmp_path, probe):
             pytest.skip(f"{runtime} is not installed")
         found += differences(native, look(bundle.path, runtime), runtime)
     assert not found, "\n".join(found)
+
+
+def test_a_difference_is_seen():
+    same = {"hostname": "a", "call umount": "22"}
+    other = {"hostname": "b", "call umount": "0", "env X": "1"}
+    assert differences(same, other, "runc") == [
+        "env X: '' natively, '1' under runc",
+        "hostname: 'a' natively, 'b' under runc",
+    ]
