@@ -276,20 +276,18 @@ uint64_t pc_effective_capabilities(void)
     return (uint64_t)data[1].effective << 32 | data[0].effective;
 }
 
-/* Everything that a forkserver took over from this thread when it started: ids, groups, capabilities,
-   limits, nice value, processors, namespaces, root, cgroup, whether it is filtered.  Not what only a
-   file of /proc tells, as oom_score_adj: opening one costs as much as all of this.  Returns the
-   length written, or -errno. */
+/* What a forkserver took over from this thread when it started and its children cannot change: ids,
+   groups, capabilities, limits, nice value, namespaces, root, cgroup, whether it is filtered.  Not
+   what only a file of /proc tells, as oom_score_adj: opening one costs as much as all of this.
+   Returns the length written, or -errno. */
 int pc_fingerprint(char *buffer, size_t size)
 {
-    enum { MOST_PROCESSORS = 8192 }; /* NR_CPUS of distributions' kernels (arch/x86/Kconfig) */
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct {
         uid_t uids[3];
         gid_t gids[3];
         struct __user_cap_data_struct capabilities[2];
         int no_new_privileges, securebits, filtered, nice;
-        unsigned long processors[MOST_PROCESSORS / 64];
         dev_t root_device;
         ino_t root;
         struct rlimit limits[RLIM_NLIMITS];
@@ -311,8 +309,6 @@ int pc_fingerprint(char *buffer, size_t size)
     state.filtered = prctl(PR_GET_SECCOMP, 0, 0, 0, 0);
     /* Raw, as glibc's getpriority() sets errno; of a thread, as both are kept for each. */
     state.nice = (int)syscall(SYS_getpriority, PRIO_PROCESS, 0);
-    /* EINVAL for a kernel with more processors: then they are not compared. */
-    (void)!syscall(SYS_sched_getaffinity, 0, sizeof(state.processors), state.processors);
     struct stat root;
     if (stat("/", &root) == 0) { /* it moves with chroot(2) */
         state.root_device = root.st_dev;

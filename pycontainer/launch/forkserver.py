@@ -4,7 +4,7 @@ A lean interpreter (``-I -S``, no site, no cloudpickle) that holds nothing of th
 has one thread: cloning it costs the same whatever the caller holds, and no lock or secret of the
 caller's is in a container.  One helper a process and a set of preloaded modules; a new one when
 what it inherited no longer matches the caller (ids, groups, capabilities, limits, nice value,
-processors, cgroup, namespaces), and never one shared across a fork.
+cgroup, namespaces), and never one shared across a fork.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Forkserver:
 
             self.sizes = sizes_of_ranges()
         self.host_root = is_host_root(lib.pc_effective_capabilities())
+        self.processors = os.sched_getaffinity(0)  # of this thread, which the helper has as well
         self.owner = os.getpid()
         self._swept: set[str] = set()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .._native import lib
 from ..errors import SetupError
+from ..plan.bounds import affinity_step
 from ..plan.pack import pack
 from ..plan.plan import Plan
 from ..plan.steps import Step
@@ -140,6 +142,8 @@ def start(
     if held is not None:
         assert held.plan is not None
         plan = held.plan
+    if server is not None and not fork:
+        plan = _on_own_processors(plan, server)
     trees = identity.host_root and "user" in container.namespaces
     own = not identity.by_parent
     request, total = pack_request(
@@ -261,7 +265,7 @@ def start_join(
         flags |= lib.PC_REQUEST_TERMINAL
     request, total = pack_request(
         flags,
-        pack(Plan(tuple(filters), 0, 0), program=program),
+        pack(_on_own_processors(Plan(tuple(filters), 0, 0), server), program=program),
         0,
         0,
         chunks,
@@ -325,6 +329,23 @@ def _name(fn: Callable[..., Any] | None, command: Command | None) -> str:
     if command is not None:
         return str(command.args)
     return "(idle)" if fn is None else name_of(fn)
+
+
+def _on_own_processors(plan: Plan, server: Forkserver) -> Plan:
+    """The plan for this thread, which may have been moved to others than the helper runs on."""
+    processors = os.sched_getaffinity(0)
+    return plan if processors == server.processors else _moved(plan, frozenset(processors))
+
+
+@lru_cache(maxsize=64)
+def _moved(plan: Plan, processors: frozenset[int]) -> Plan:
+    steps = plan.steps
+    return Plan(
+        (*steps[: plan.start], affinity_step(processors), *steps[plan.start :]),
+        plan.hook,
+        plan.start,
+        plan.seccomp,
+    )
 
 
 def _helper(preload: tuple[str, ...] = (), ranges: bool = False) -> Forkserver:

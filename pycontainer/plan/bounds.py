@@ -6,6 +6,7 @@ launcher's (``launch/limits.py``), which knows the host.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from .steps import Op, Step
@@ -13,7 +14,7 @@ from .steps import Op, Step
 if TYPE_CHECKING:
     from ..declare.limits import Limits
 
-__all__ = ["NO_BOUND", "bound_steps", "resource_step"]
+__all__ = ["NO_BOUND", "affinity_step", "bound_steps", "resource_step"]
 
 NO_BOUND = 2**64 - 1
 """RLIM_INFINITY of the helper's protocol."""
@@ -64,9 +65,14 @@ def bound_steps(limits: Limits | None) -> list[Step]:
     if limits.open_files is not None:
         steps.append(resource_step("nofile", limits.open_files))
     if limits.cpu_affinity is not None:
-        numbers = sorted(limits.cpu_affinity)
-        steps.append(Step(Op.SET_AFFINITY, ",".join(map(str, numbers)), content=_bits(numbers)))
+        steps.append(affinity_step(limits.cpu_affinity))
     return steps
+
+
+def affinity_step(processors: Set[int]) -> Step:
+    """The step that chooses the processors to run on."""
+    numbers = sorted(processors)
+    return Step(Op.SET_AFFINITY, ",".join(map(str, numbers)), content=_bits(numbers))
 
 
 def _bits(numbers: list[int]) -> bytes:

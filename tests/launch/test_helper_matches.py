@@ -105,13 +105,44 @@ def test_working_directory_and_environment_do_not_matter(changed):
 
 
 def test_processors_of_the_caller(changed):
-    """sched_setaffinity(2) of this thread, which the kernel hands on to children."""
+    """sched_setaffinity(2) of this thread, which the kernel hands on to children: so it is here."""
     value, replaced = changed(
         "one = min(os.sched_getaffinity(0))\nos.sched_setaffinity(0, {one})",
         "lambda: len(os.sched_getaffinity(0))",
     )
-    assert value == 1
-    assert replaced == (len(os.sched_getaffinity(0)) > 1)
+    assert (value, replaced) == (1, False)
+
+
+def test_threads_on_processors_of_their_own(run_program):
+    """One helper serves them all, and each has its containers where it is itself."""
+    run_program("""
+        import threading
+
+        allowed = sorted(os.sched_getaffinity(0))
+        look = lambda: sorted(os.sched_getaffinity(0))
+        first = helper()
+        seen = []
+
+        def call(number):
+            mine = {allowed[number % len(allowed)]}
+            os.sched_setaffinity(0, mine)
+            for method in ("forkserver", "fork", "forkserver"):
+                seen.append((sorted(mine), call_with_container([], look, start_method=method)))
+            with start_container([]) as running:
+                seen.append((sorted(mine), container_excursion(running, look)))
+            words = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+            done = run_command(host_system(), words, capture_output=True, text=True)
+            seen.append((str(min(mine)), done.stdout.split()[1]))
+
+        for number in range(4):
+            thread = threading.Thread(target=call, args=[number])
+            thread.start()
+            thread.join()
+            assert helper() == first
+        assert len(seen) == 20
+        assert all(wanted == found for wanted, found in seen), seen
+        assert call_with_container([], look) == allowed
+    """)
 
 
 def test_nice_value_of_the_caller(changed):
