@@ -75,6 +75,11 @@ class Cache:
             return place
         try:
             self._make_shelf(shelf)
+        except OSError as error:
+            if error.errno in FULL:
+                raise self._in_words(error, what) from error
+            raise self._unwritable(error, what) from error
+        try:
             with _locked(place + LOCK, what, progress):
                 if not os.path.lexists(place):  # it may have come while this one waited
                     sweep(shelf, place)
@@ -143,11 +148,14 @@ class Cache:
                 "room, or name another place with XDG_CACHE_HOME. Nothing half-made was kept"
             )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-            return SoftwareError(
-                f"{what}: the cache {self.directory} cannot be written: {error.strerror} "
-                f"({error.filename}); name another place with XDG_CACHE_HOME"
-            )
+            return self._unwritable(error, what)
         return error
+
+    def _unwritable(self, error: OSError, what: str) -> SoftwareError:
+        return SoftwareError(
+            f"{what}: the cache {self.directory} cannot be written: {error.strerror} "
+            f"({error.filename}); name another place with XDG_CACHE_HOME"
+        )
 
 
 def key_of(*parts: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,7 +122,8 @@ def trouble(what: str, completed: Completed[None], directory: str) -> SoftwareEr
             "already can be used without"
         )
         lines = [line for line in output.splitlines() if any(one in line for one in NO_NETWORK)]
-        error.add_note(lines[-1].strip()[-300:])
+        reason = re.search(r"\[Errno -?\d+\] ([^'\")]+)", lines[-1])  # of pip's many words
+        error.add_note(reason[1] if reason else lines[-1].strip()[-300:])
         return error
     if any(words in output for words in WRONG_DIGEST):
         return SoftwareError(

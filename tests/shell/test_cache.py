@@ -240,6 +240,13 @@ def test_file_in_the_way(tmp_path):
         Cache(tmp_path / "cache").entry("kind", "key", write(), what="a thing")
 
 
+def test_place_where_nothing_can_be_made():
+    with pytest.raises(
+        SoftwareError, match=r"a thing: the cache /proc/x cannot be written: No such"
+    ):
+        Cache("/proc/x").entry("kind", "key", write(), what="a thing")
+
+
 @pytest.mark.unprivileged
 def test_directory_that_may_not_be_written(tmp_path):
     tmp_path.chmod(0o555)

@@ -220,7 +220,7 @@ def test_package_that_does_not_exist(index, cache, tool, request):
 
 def test_version_that_does_not_exist(index, cache, no_uv):
     with pytest.raises(
-        SoftwareError, match=r"no version of it is probe==3\.0; there are 1\.0, 2\.0"
+        SoftwareError, match=r"no version fits probe==3\.0; there are 1\.0, 2\.0"
     ):
         provide(Pip("probe==3.0"), cache=cache)
 

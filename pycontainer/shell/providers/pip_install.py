@@ -185,7 +185,7 @@ def _refusal(what: str, done: Completed[None]) -> SoftwareError | None:
         versions = re.search(r"\(from versions: (?!none\))([^)]+)\)", output)
         if versions:
             newest = ", ".join(versions[1].split(", ")[-5:])
-            return SoftwareError(f"{what}: no version of it is {name.strip()}; there are {newest}")
+            return SoftwareError(f"{what}: no version fits {name.strip()}; there are {newest}")
         return SoftwareError(
             f"{what}: the package index has no {name.strip()} for this Python; look its name up at "
             "https://pypi.org, or at your own index (PIP_INDEX_URL)"
