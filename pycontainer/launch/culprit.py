@@ -31,12 +31,13 @@ _HINTS = {
     "threading.Event": _NO_SHARED_MEMORY,
     "threading.Semaphore": _NO_SHARED_MEMORY,
     "queue.Queue": _NO_SHARED_MEMORY,
+    "ctypes.CDLL": "load the library inside the function",
 }
 
 # What instances of these packages' classes are made of is no concern of their users.
 # fmt: off
 _OPAQUE = frozenset({
-    "_thread", "asyncio", "concurrent", "http", "io", "logging", "mmap",
+    "_thread", "asyncio", "concurrent", "ctypes", "http", "io", "logging", "mmap",
     "multiprocessing", "queue", "select", "selectors", "socket", "sqlite3", "ssl",
     "subprocess", "tempfile", "threading", "urllib", "weakref",
 })

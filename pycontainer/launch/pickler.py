@@ -291,6 +291,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reconstruct.named_type, (_NAMES_IN_TYPES[kind],)
         if self._goes_by_name(kind) or kind in _SINGLETON_TYPES:
             return NotImplemented
+        if kind.__module__ == "ctypes":
+            # The class of the functions of one loaded library, of which a copy cannot be made.
+            raise pickle.PicklingError("a loaded library cannot be sent")
         if _reduce_class_by_value is None:
             return super().reducer_override(kind)
         reduced = _reduce_class_by_value(kind)
