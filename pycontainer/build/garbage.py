@@ -43,11 +43,15 @@ def _take_away(store: DirectoryStore, trash: str, since: float) -> tuple[int, in
     dead = []
     for request in store.results():
         name = hexadecimal(request)
-        if ("results", name) in roots or _used(store.at("results", name)) >= since:
-            outputs = store.find(request) or {}
-            live.update(hexadecimal(output.hash) for output in outputs.values())
-        else:
+        kept = ("results", name) in roots or _used(store.at("results", name)) >= since
+        try:
+            outputs = store.find(request) if kept else None
+        except ValueError:
+            outputs = None  # what is no result is of no use
+        if outputs is None:
             dead.append(name)
+        else:
+            live.update(hexadecimal(output.hash) for output in outputs.values())
     for name in dead:  # before the objects, which a result that is there promises
         os.unlink(store.at("results", name))
     store.fsync_directory(store.at("results"))

@@ -208,7 +208,12 @@ class DirectoryStore:
             if found != digest:
                 wrong.append(f"object {digest}: its content is {found}")
         for request in self.results():
-            for path, output in (self.find(request) or {}).items():
+            try:
+                outputs = self.find(request) or {}
+            except ValueError as error:
+                wrong.append(f"result {request}: {error}")
+                continue
+            for path, output in outputs.items():
                 if not self.has(output.hash):
                     wrong.append(f"result {request}: {path}: there is no object {output.hash}")
         return wrong

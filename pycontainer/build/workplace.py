@@ -52,6 +52,8 @@ class DirectoryWorkplace:
     def take_input(self, path: str, check: Check) -> StoredPath:
         # Whoever names an input means what is there, so a link is followed; none below it is.
         real = os.path.realpath(path, strict=True)
+        if os.path.commonpath([real, os.path.realpath(self._store.path)]) == real:
+            raise ValueError(f"input {path} holds the store {self._store.path}, where it is copied")
         digest = self._known_object(real) or self._known_input(real, check)
         if digest is None:
             began = time.time()

@@ -125,6 +125,9 @@ def test_a_result_that_is_none_is_named(store):
         file.write("{")
     with pytest.raises(ValueError, match="is no result: remove it"):
         store.find(REQUEST)
+    assert len(store.verify()) == 1
+    assert store.collect_garbage(older_than=1000).results == 1
+    assert store.results() == []
 
 
 # Inputs
@@ -197,6 +200,13 @@ def test_an_input_named_by_a_link_is_what_it_leads_to(store, source, tmp_path):
     assert os.readlink(f"{found.path}/inner") == "/etc"
     with pytest.raises(FileNotFoundError):
         taken(store, tmp_path / "absent")
+
+
+def test_an_input_that_holds_the_store(store, tmp_path):
+    for path in (tmp_path, store.path):
+        with pytest.raises(ValueError, match="holds the store"):
+            taken(store, path)
+    assert os.listdir(store.at("work")) == []
 
 
 # Garbage
