@@ -55,6 +55,10 @@ def arranged(
         given: what the user asks for by name.
         rootfs: a directory of the host that is below all of it.
         writable: changes to *rootfs* can be made, and end with the container.
+
+    Raises:
+        ValueError: links lead round and round.
+        OSError: *rootfs* cannot be read.
     """
     given = list(given)
     shared = {place_of(item) for item in given}
@@ -89,8 +93,12 @@ def _at(item: Item, place: str) -> Item:
 
 
 def _followed(path: str, links: dict[str, str], rootfs: str | None) -> str:
-    """*path* with the links among the directories above it followed."""
-    for _ in range(40):  # as many links as the kernel follows (path_resolution(7))
+    """*path* with the links among the directories above it followed.
+
+    Raises:
+        ValueError: there is no end to them.
+    """
+    for _ in range(41):  # the kernel follows 40 links (path_resolution(7))
         for parent in reversed(list(parents(path))):
             to = links.get(parent)
             if to is None and rootfs is not None:
@@ -99,11 +107,11 @@ def _followed(path: str, links: dict[str, str], rootfs: str | None) -> str:
                 to = os.readlink(where) if os.path.islink(where) else None
             if to is not None:
                 leads = os.path.join(os.path.dirname(parent), to)
-                path = os.path.normpath(leads + path[len(parent) :])
+                path = "/" + os.path.normpath(leads + path[len(parent) :]).lstrip("/")
                 break
         else:
-            break
-    return path
+            return path
+    raise ValueError(f"{path}: too many links above it")
 
 
 def _of_rootfs(rootfs: str, places: dict[str, Item], writable: bool) -> Iterator[tuple[str, Item]]:
@@ -118,16 +126,17 @@ def _of_rootfs(rootfs: str, places: dict[str, Item], writable: bool) -> Iterator
                 place = os.path.join(directory, entry.name)
                 if place in _DEFAULTS or place in taken:
                     continue
+                # A link is never followed here: it would lead over the host's directories.
                 if place in crowded:
                     if entry.is_dir(follow_symlinks=False):
-                        mode = stat.S_IMODE(entry.stat().st_mode)
+                        mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
                         yield place, Directory(place, mode | 0o500)
                         waiting.append((place, entry.path))
                 elif entry.is_symlink():
                     yield place, Symlink(place, os.readlink(entry.path))
-                elif entry.is_dir() and writable:
+                elif entry.is_dir(follow_symlinks=False) and writable:
                     yield place, Overlay(place, entry.path)
-                elif entry.is_dir() or entry.is_file():
+                elif entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False):
                     yield place, bind(entry.path, place)
 
 

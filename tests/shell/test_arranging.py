@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -46,8 +47,9 @@ def test_places_move_along_links():
     pc.Container(items)  # nothing lies below a link
 
 
-def test_links_in_a_circle_end():
-    arranged([pc.bind("/etc", "/a/x")], [pc.symlink("/a", "/b"), pc.symlink("/b", "/a")], [])
+def test_links_in_a_circle():
+    with pytest.raises(ValueError, match="too many links"):
+        arranged([pc.bind("/etc", "/a/x")], [pc.symlink("/a", "/b"), pc.symlink("/b", "/a")], [])
 
 
 def test_repetitions_are_left_out():
@@ -111,3 +113,22 @@ def test_a_writable_one_keeps_no_changes(rootfs):
     assert pc.call_with_container(items, change, writable_root=True) == "after"
     assert (rootfs / "usr/bin/x").read_text() == "before"
     assert not (rootfs / "etc/new").exists()
+
+
+@pytest.mark.parametrize("length", [0, 1, 38, 39, 40, 60])
+def test_no_link_of_a_root_file_system_leads_to_the_host(rootfs, length):
+    """However many there are, what is found is what is in the root file system."""
+    secret = rootfs / "home"  # and a directory of that name outside, of which nothing is shown
+    (secret / "secret").touch()
+    links = [f"link{number}" for number in range(length)]
+    for one, other in itertools.pairwise(["way", *links, str(secret).lstrip("/")]):
+        (rootfs / one).symlink_to(f"/{other}")
+    own = [pc.tmpfs("/way/me")]
+    if length >= 40:
+        with pytest.raises(ValueError, match="too many links"):
+            arranged(own, [], [], rootfs=str(rootfs))
+        return
+    items = arranged(own, [], [], rootfs=str(rootfs))
+    assert f"{secret}/me" in places(items)
+    assert not any(place.endswith("way/secret") for place in places(items))
+    assert f"{secret}/secret" not in places(items)
