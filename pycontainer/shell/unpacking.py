@@ -86,6 +86,10 @@ class Unpacker:
                 raise
             raise self.damaged(error) from error
 
+    def make_directory(self, path: str) -> None:
+        """Have a directory at *path*, as seen from inside."""
+        self._directory(path.split("/"), make=True)
+
     def finish(self) -> None:
         """Give directories their modes."""
         for path, mode in sorted(self._modes.items(), reverse=True):

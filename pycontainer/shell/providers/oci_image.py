@@ -49,13 +49,15 @@ def provide(request: OciImage, *, cache: Cache | None, progress: Progress | None
     what = layout.what
     cache = Cache() if cache is None else cache
 
+    settings = config.get("config") or {}
+    start = os.path.join("/", settings.get("WorkingDir") or "/")
+
     def make(directory: str) -> None:
-        _unpack(layout, layers, os.path.join(directory, "root"), progress)
+        _unpack(layout, layers, os.path.join(directory, "root"), start, progress)
 
     key = key_of(1, manifest_digest)
     entry = cache.entry("oci-image", key, make, what=what, progress=progress)
     root = os.path.join(entry, "root")
-    settings = config.get("config") or {}
     env = dict(one.partition("=")[::2] for one in settings.get("Env") or ())
     path = env.pop("PATH", "")
     return Software(
@@ -63,7 +65,7 @@ def provide(request: OciImage, *, cache: Cache | None, progress: Progress | None
         rootfs=root,
         env=env,
         search_paths={"PATH": path.split(":")} if path else system_paths(root),
-        cwd=settings.get("WorkingDir") or None,
+        cwd=start if start != "/" else None,
     )
 
 
@@ -203,7 +205,7 @@ def _descriptor(given: Any, layout: _Layout) -> _Descriptor:
 
 
 def _unpack(
-    layout: _Layout, layers: list[_Descriptor], root: str, progress: Progress | None
+    layout: _Layout, layers: list[_Descriptor], root: str, start: str, progress: Progress | None
 ) -> None:
     from ..archives import open_archive
     from ..unpacking import Unpacker
@@ -216,4 +218,5 @@ def _unpack(
         with open_archive(blob) as archive:
             unpacker.unpack(archive)
         layout.check(layer, blob)
+    unpacker.make_directory(start)  # as container engines do where no layer has it
     unpacker.finish()
