@@ -45,11 +45,13 @@ class Places:
     """
 
     def __init__(self, rootfs: str, wanted: Iterable[tuple[str, bool]], record: str) -> None:
-        self._rootfs = rootfs
-        self._record = record
-        self._made: list[tuple[list[str], int]] = []
+        self._made: list[tuple[list[str], int | None]] = []
         self._root = _open_root(rootfs)
+        self._log = -1
         try:
+            how = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            self._log = os.open(record, how, 0o600)
+            self._write(rootfs)
             _share(self._root)
             for place, directory in wanted:
                 try:
@@ -101,15 +103,24 @@ class Places:
                 os.close(fd)
 
     def _add(self, above: int, names: list[str], directory: bool) -> None:
-        if directory:
-            os.mkdir(names[-1], 0o755, dir_fd=above)
-        else:
-            how = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
-            os.close(os.open(names[-1], how, 0o644, dir_fd=above))
+        # Before it is there: the caller may be killed at any moment.
+        self._write(names)
+        try:
+            if directory:
+                os.mkdir(names[-1], 0o755, dir_fd=above)
+            else:
+                how = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
+                os.close(os.open(names[-1], how, 0o644, dir_fd=above))
+        except FileExistsError:
+            self._write(0)  # no inode has this number: another step was quicker
+            return
         inode = os.stat(names[-1], dir_fd=above, follow_symlinks=False).st_ino
+        self._write(inode)
         self._made.append((names, inode))
-        with open(self._record, "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump({"rootfs": self._rootfs, "made": self._made}, file)
+
+    def _write(self, what: Any) -> None:
+        line = json.dumps(what) + "\n"  # ASCII, whatever the names are
+        os.write(self._log, line.encode())
 
     def remove(self) -> None:
         """Remove what was made and is still empty.  What cannot be removed stays."""
@@ -119,6 +130,8 @@ class Places:
             finally:
                 os.close(self._root)
                 self._root = -1
+                if self._log >= 0:
+                    os.close(self._log)
 
     def __enter__(self) -> Places:
         return self
@@ -136,16 +149,22 @@ def remove_places(record: str) -> None:
     """Remove the places that a caller made who has died.
 
     Arguments:
-        record: of its ``Places``.  Nothing happens if it is not there or half written.
+        record: of its ``Places``.  Nothing happens if it is not there.
     """
     try:
-        with open(record, encoding="utf-8", errors="surrogateescape") as file:
-            found = json.load(file)
-        root = _open_root(found["rootfs"])
-    except (OSError, ValueError, KeyError, SetupError):
+        with open(record, encoding="ascii") as file:
+            lines = [json.loads(line) for line in file if line.endswith("\n")]
+        root = _open_root(lines.pop(0))
+    except (OSError, IndexError, SetupError):
         return
+    made: list[tuple[list[str], int | None]] = []
+    for line in lines:
+        if isinstance(line, list):
+            made.append((line, None))
+        else:
+            made[-1] = (made[-1][0], line)
     try:
-        _remove(root, found["made"])
+        _remove(root, made)
     finally:
         os.close(root)
 
@@ -175,7 +194,7 @@ def _share(root: int) -> None:
             time.sleep(0.001)
 
 
-def _remove(root: int, made: list[Any]) -> None:
+def _remove(root: int, made: list[tuple[list[str], int | None]]) -> None:
     try:
         fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -189,7 +208,7 @@ def _remove(root: int, made: list[Any]) -> None:
                 os.close(fd)
                 fd = below
             status = os.stat(names[-1], dir_fd=fd, follow_symlinks=False)
-            if status.st_ino != inode:
+            if status.st_ino != inode and inode is not None:
                 continue
             if stat.S_ISDIR(status.st_mode):
                 os.rmdir(names[-1], dir_fd=fd)

@@ -190,7 +190,10 @@ def _dead(directory: str) -> list[tuple[int, str]]:
             except BlockingIOError:
                 os.close(fd)
                 continue
-            found.append((fd, path))
+            if os.fstat(fd).st_nlink:
+                found.append((fd, path))
+            else:  # it has ended by itself since it was opened
+                os.close(fd)
     return found
 
 

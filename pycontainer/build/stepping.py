@@ -14,7 +14,7 @@ from ..declare.checks import StrPath
 from ..errors import SetupError
 from ..launch.results import Completed
 from ..oci.annotations import PREFIX
-from .orphans import end_processes_of
+from ..oci.orphans import end_processes_of
 from .places import Places, remove_places
 from .runs import Run, runs_directory, start_run
 from .sandbox import HOSTS, HOSTS_TEXT, Extent, secret_name, step_spec

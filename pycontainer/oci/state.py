@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import secrets
 import shutil
 import stat
 import subprocess
 from collections.abc import Iterator, Sequence
+
+from .orphans import end_processes_of
 
 __all__ = ["State", "opened", "sweep", "write_file"]
 
@@ -92,12 +95,8 @@ def _leftovers(home: str) -> Iterator[str]:
                     yield entry.path
 
 
-def sweep(delete: Sequence[str]) -> None:
-    """End and remove what callers have left that were killed.
-
-    Arguments:
-        delete: the runtime's command line but for ``--root`` and what follows.
-    """
+def sweep() -> None:
+    """End and remove what callers have left that were killed."""
     for path in _leftovers(_home()):
         lock = _locked(path)
         if lock is None:
@@ -106,7 +105,7 @@ def sweep(delete: Sequence[str]) -> None:
             state = State(path, lock)
             if state.exists:
                 subprocess.run(
-                    [*delete, *state.deletion],
+                    [*_call_of(path), *state.deletion],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     check=False,
@@ -114,6 +113,16 @@ def sweep(delete: Sequence[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
+
+
+def _call_of(path: str) -> list[str]:
+    """The command line of the runtime that has made the state; the caller's alone to write."""
+    try:
+        with open(f"{path}/call", encoding="utf-8") as file:
+            call: list[str] = json.load(file)
+            return call
+    except (OSError, ValueError):
+        return ["false"]
 
 
 def _locked(path: str) -> int | None:
@@ -131,11 +140,11 @@ def _locked(path: str) -> int | None:
 
 
 @contextlib.contextmanager
-def opened(delete: Sequence[str]) -> Iterator[State]:
+def opened(call: Sequence[str]) -> Iterator[State]:
     """A new state for as long as the ``with`` statement lasts.
 
     Arguments:
-        delete: the runtime's command line but for ``--root`` and what follows.
+        call: the runtime's command line but for ``--root`` and what follows.
     """
     while True:
         path = os.path.join(_home(), _PREFIX + secrets.token_hex(8))
@@ -145,9 +154,10 @@ def opened(delete: Sequence[str]) -> Iterator[State]:
             break
     state = State(path, lock)
     try:
+        write_file(f"{path}/call", json.dumps(list(call)).encode(), 0o600)
         os.mkdir(state.root, 0o700)
         watch = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCH, path, *delete, *state.deletion],
+            ["/bin/sh", "-c", _WATCH, path, *call, *state.deletion],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

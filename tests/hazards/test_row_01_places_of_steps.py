@@ -6,6 +6,7 @@ The root file system is what earlier steps have made of it.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import threading
 
@@ -29,6 +30,13 @@ def root(tmp_path):
 @pytest.fixture
 def record(tmp_path):
     return str(tmp_path / "record")
+
+
+@pytest.fixture
+def places(root, tmp_path):
+    """Make places, each time with a record of its own."""
+    numbers = itertools.count()
+    return lambda *wanted: Places(str(root), wanted, str(tmp_path / f"record{next(numbers)}"))
 
 
 LINKS = {
@@ -73,7 +81,7 @@ def test_links_that_never_end(root, record):
         Places(str(root), [("/a/x", True)], record)
 
 
-def test_directory_and_link_change_places(root, victim, record):
+def test_directory_and_link_change_places(root, victim, places):
     """While places are made and removed, what is above them becomes a link to the host."""
     (root / "link").symlink_to(victim)
     (root / "at").mkdir()
@@ -91,7 +99,7 @@ def test_directory_and_link_change_places(root, victim, record):
     try:
         for _ in range(500):
             try:
-                with Places(str(root), [("/at/x/new", True), ("/at/x/f", False)], record):
+                with places(("/at/x/new", True), ("/at/x/f", False)):
                     pass
             except SetupError:
                 pass  # it met neither
@@ -128,10 +136,29 @@ def test_what_is_removed_later_was_made(root, victim, record):
     assert not (root / "run").exists()
 
 
-def test_places_that_others_use_stay(root, record):
+def test_places_that_others_use_stay(root, places):
     """unlink(2) of a place takes the mount away in every other mount namespace."""
-    first = Places(str(root), [("/run/x", True)], record)
-    second = Places(str(root), [("/run/x", True)], record)
+    first = places(("/run/x", True))
+    second = places(("/run/x", True))
     first.remove()
     assert (root / "run/x").is_dir()
     second.remove()
+
+
+def test_many_make_the_same_place_at_once(root, places):
+    errors = []
+
+    def work():
+        try:
+            for _ in range(50):
+                with places(("/run/deep/x", True), ("/run/deep/f", False)):
+                    assert (root / "run/deep/x").is_dir() and (root / "run/deep/f").is_file()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []

@@ -18,7 +18,7 @@ def end_processes_of(word: str) -> None:
     """Kill this user's processes that were started with the argument *word*, and all below them.
 
     Arguments:
-        word: a path that nobody else has in a command line: that of a run's own directory.
+        word: a path that nobody else has as an argument: below the private directory of a run.
     """
     held = [pidfd for pid in list(_processes_of(word)) for pidfd in _tree(pid)]
     try:
