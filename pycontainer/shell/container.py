@@ -104,6 +104,8 @@ def shell_container(
         file("/etc/passwd", passwd_file(who, interactive, lookup.content("/etc/passwd"))),
         file("/etc/group", group_file(who, lookup.content("/etc/group"))),
     ]
+    if network:
+        own += _certificate_links(lookup)
     if terminal:
         from .terminfo import terminal_description
 
@@ -128,6 +130,16 @@ def shell_container(
         # An ordinary user has none; with all of them as ambient ones no mode would hold it.
         capabilities=ALL if who.uid == 0 else (),
     )
+
+
+def _certificate_links(lookup: Lookup) -> Iterator[Symlink]:
+    """Where Debian's OpenSSL looks for certificates; they lead to what ``host_network()`` shows.
+
+    A container that has something of its own there has an OpenSSL of its own.
+    """
+    for place in ("/usr/lib/ssl/certs", "/usr/lib/ssl/cert.pem"):
+        if os.path.islink(place) and lookup.source("/usr/lib") is None:
+            yield symlink(place, os.readlink(place))
 
 
 def _provided(

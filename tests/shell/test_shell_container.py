@@ -369,6 +369,21 @@ def test_the_callers_network(project):
     )
 
 
+def test_certificates(project):
+    """Those that the host's Python trusts are where this one looks for them."""
+    script = "import ssl; paths = ssl.get_default_verify_paths(); print(paths.cafile, paths.capath)"
+    assert (
+        python(shell_container(VENV, network=True), script)
+        == subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={name: text for name, text in os.environ.items() if not name.startswith("SSL_")},
+        ).stdout
+    )
+
+
 def test_reaching_a_server_of_the_host(project):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
