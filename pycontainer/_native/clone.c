@@ -163,6 +163,7 @@ static void become_member(const struct pc_order *order, int call)
 /* A container without a function: nothing of Python runs in it. */
 static void run_idle(void)
 {
+    pc_shed_interpreter();
     if (pc_run_plan(0) != 0 || pc_run_plan(1) != 0 || pc_limit_init() != 0)
         _exit(125);
     /* Signals have been blocked all along: the kernel drops one for a process 1 that has neither a

@@ -12,7 +12,16 @@ import textwrap
 
 import pytest
 
-from pycontainer import call_with_container, container_excursion, start_container
+from pycontainer import (
+    PIPE,
+    Limits,
+    call_with_container,
+    container_excursion,
+    exec_command,
+    host_system,
+    run_command,
+    start_container,
+)
 
 
 @pytest.fixture
@@ -114,3 +123,21 @@ def test_excursion(secret):
         assert variables == {"MINE": "x"}
         assert of_c is None
         assert secret.encode() not in b"".join(seen.values())
+
+
+LOOK = ["cat", "/proc/1/cmdline", "/proc/1/comm"]
+
+
+@pytest.mark.parametrize("options", [{}, {"limits": Limits(wall_time=60)}], ids=["", "limits"])
+def test_what_the_init_of_a_program_shows(secret, options):
+    """It is a copy of the helper, or of the caller, whose arguments tell of the caller's files."""
+    for _ in range(2):  # the second is a spare
+        shown = run_command(host_system(), LOOK, stdout=PIPE, **options).stdout
+        assert set(shown.replace(b"\0", b"\n").split()) == {b"container-init"}
+
+
+def test_what_an_idle_init_shows(secret):
+    for _ in range(2):
+        with start_container(host_system()) as running:
+            shown = exec_command(running, LOOK, stdout=PIPE).stdout
+            assert set(shown.replace(b"\0", b"\n").split()) == {b"container-init"}

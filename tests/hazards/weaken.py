@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ RESOLVE_C = "pycontainer/_native/resolve.c"
 RUNNING = "pycontainer/launch/running.py"
 SCAN = "pycontainer/build/scan.py"
 SERVER_C = "pycontainer/_native/server.c"
+SHED_C = "pycontainer/_native/shed.c"
 SET_ID = "pycontainer/launch/set_id.py"
 SETUP_C = "pycontainer/_native/setup.c"
 START = "pycontainer/launch/start.py"
@@ -501,6 +503,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "",
     ),
     "35": (CHILD, "        del environment[name]\n", "        pass\n"),
+    # The helper's arguments name the caller's script and where its modules lie.
+    "35c": (SHED_C, "    hide_arguments();\n", ""),
+    "35d": (CLONE_C, "{\n    pc_shed_interpreter();\n    if (pc_run", "{\n    if (pc_run"),
     "35b": (FORKSERVER, "            _environment(preload),\n", "            dict(os.environ),\n"),
     # The interpreter from where it lies.
     "37": (FILTERS, '(_BAD_ARCH, _ACTIONS["kill"])', '(_BAD_ARCH, _ACTIONS["allow"])'),
@@ -610,6 +615,18 @@ def row_of(key: str) -> str:
     return key.rstrip("abcdefghijklmnopqrstuvwxyz").zfill(2)
 
 
+def end_leftovers(directory: str) -> None:
+    """Kill what a weakened tree did not: all processes that were started from *directory*."""
+    mark = os.fsencode(directory)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if any(mark in (entry / name).read_bytes() for name in ("environ", "cmdline")):
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                pass  # it has ended, or is another user's
+
+
 def run_weakened(key: str, show: bool) -> bool:
     """Whether the tests of a row fail on a tree without one of its walls."""
     edits = WEAKENINGS[key]
@@ -637,15 +654,18 @@ def run_weakened(key: str, show: bool) -> bool:
                 stdout=subprocess.DEVNULL,
             )
         tests = sorted(map(str, (copy / "tests/hazards").glob(f"test_row_{row_of(key)}_*.py")))
-        ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "--tb=line", "--no-header", *tests],
-            cwd=copy,
-            env=environment,
-            text=True,
-            capture_output=True,
-            check=False,
-            timeout=300,
-        )
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-m", "pytest", "-q", "--tb=line", "--no-header", *tests],
+                cwd=copy,
+                env=environment,
+                text=True,
+                capture_output=True,
+                check=False,
+                timeout=300,
+            )
+        finally:
+            end_leftovers(directory)
     # A fixture that looks at what the test has left finds its failure at the test's end.
     failed = [
         line
