@@ -67,8 +67,11 @@ class AvailableReadOnlyPath:
 
     def __attrs_post_init__(self) -> None:
         problems: Problems = []
-        if check_guest_path(problems, "path", self.path) and self.path == "/":
-            problems.append("path is '/': name the directories that the build needs")
+        if check_guest_path(problems, "path", self.path):
+            if self.path == "/":
+                problems.append("path is '/': name the directories that the build needs")
+            elif self.path in ("/proc", "/sys", "/dev"):
+                problems.append(f"path is {self.path!r}, of which a build has its own")
         refuse_all("AvailableReadOnlyPath", problems)
 
 

@@ -109,6 +109,9 @@ def request_spec(
         mounts += [_bind(place, source, "ro") for place, source in files.items()]
     if network:
         mounts += [_bind(path, path, "ro") for path in network_files]
+    # Of two at one place the later would hide the other: a scratch path at /tmp, for instance.
+    last = {mount["destination"]: mount for mount in mounts}
+    mounts = [mount for mount in mounts if last[mount["destination"]] is mount]
     return {
         "ociVersion": "1.0.2",
         "process": {

@@ -157,6 +157,7 @@ def test_what_cannot_be(fields, words):
         (lambda: MinMemory(True), "positive int"),
         (lambda: AvailableReadOnlyPath("usr"), "relative"),
         (lambda: AvailableReadOnlyPath("/"), "name the directories"),
+        (lambda: AvailableReadOnlyPath("/proc/"), "a build has its own"),
         (lambda: AvailableReadOnlyPath("/usr/../etc"), "'..'"),
     ],
 )
