@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from pycontainer.build import (
@@ -157,6 +161,26 @@ def test_it_can_be_run_here(rootless, network):
     assert container.guest_gid == 100
     assert ("net" in container.namespaces) is not network
     assert ("user" in container.namespaces) is rootless
+
+
+SCHEMAS = Path(__file__).resolve().parents[3] / "shared" / "oci-runtime-schema"
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_it_is_valid_under_the_published_schema(rootless):
+    if not SCHEMAS.is_dir():
+        pytest.skip("the OCI runtime schema lies outside of the repository and is not here")
+    import jsonschema
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT4
+
+    found = {
+        file.name: DRAFT4.create_resource(json.loads(file.read_text()))
+        for file in SCHEMAS.glob("*.json")
+    }
+    registry: Any = Registry().with_resources(found.items())
+    schema = jsonschema.Draft4Validator({"$ref": "config-schema.json"}, registry=registry)
+    schema.validate(request_spec(REQUEST, rootless=rootless))
 
 
 def test_a_scratch_name_for_each_path():
