@@ -126,7 +126,11 @@ class ProcessDirectory:
 
     def sample(self, pid: int) -> Sample:
         """Raises OSError: it has ended, or hides (the mount option hidepid)."""
-        line = self.read("stat")
+        fd = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            line = os.read(fd, 1 << 12)  # one line of some 300 bytes, which comes whole
+        finally:
+            os.close(fd)
         # comm may hold anything, also ")"; nothing after it does.
         comm = line[line.index(b"(") + 1 : line.rindex(b")")]
         fields = line[line.rindex(b")") + 2 :].split()
