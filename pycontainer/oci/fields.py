@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Fields"]
+__all__ = ["Fields", "lines_of"]
 
 
 class Fields:
@@ -64,7 +64,13 @@ class Fields:
                     f"{self.path(name)}[{number}]: not supported" for number in range(len(value))
                 ]
             elif isinstance(value, dict):
-                self._problems += [f"{self.path(name)}.{key}: not supported" for key in value]
+                Fields(self._problems, self.path(name), value).finish()
             else:
                 self._problems.append(f"{self.path(name)}: not supported")
         self._left = {}
+
+
+def lines_of(error: ValueError) -> list[str]:
+    """The single problems of an error of ``refuse()``."""
+    first, *rest = str(error).splitlines()
+    return [line.strip() for line in rest] or [first]

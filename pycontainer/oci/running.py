@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import IO, Any, Literal, TypeAlias
 
 from ..launch.following import Event, follow, takes
 from ..launch.results import Completed, ExitStatus, Usage, Verdict
-from .reading import from_spec
+from .reading import from_spec, read_config
 
 __all__ = ["Log", "run_bundle"]
 
@@ -44,8 +43,7 @@ def run_bundle(
         SetupError: the container could not be made, or the program is not in it.
     """
     bundle = os.path.abspath(path)
-    with open(os.path.join(bundle, "config.json"), encoding="utf-8") as file:
-        spec = json.load(file)
+    spec = read_config(bundle)
     if runtime not in ("native", "runc", "crun"):
         raise ValueError(f"runtime must be 'native', 'runc' or 'crun', not {runtime!r}")
     if cancel is not None and cancel.is_set():

@@ -49,7 +49,7 @@ def run_by(
         raise error
     stage = stage_for(runtime, spec, bundle)
     call = [*stage.prefix, program, *stage.options]
-    sweep(call)
+    sweep()
     with opened(call) as state:
         place = bundle
         if stage.spec is not None:

@@ -103,6 +103,7 @@ def sweep() -> None:
             continue
         try:
             state = State(path, lock)
+            end_processes_of(state.root)  # the runtime itself, which may be making the container
             if state.exists:
                 subprocess.run(
                     [*_call_of(path), *state.deletion],
