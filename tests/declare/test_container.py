@@ -418,6 +418,10 @@ def test_flags_refused():
         "no_new_privs must be True or False, not 'no'",
         "child_is_pid1 must be True or False, not 0",
     ]
+    assert problems_of(ambient_capabilities=None, set_id_files=0) == [
+        "ambient_capabilities must be True or False, not None",
+        "set_id_files must be True or False, not 0",
+    ]
 
 
 def test_container_every_problem_at_once():

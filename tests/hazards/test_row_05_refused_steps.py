@@ -66,7 +66,7 @@ STEPS = {
     ("sethostname",): "host name",
     ("socket", 0, ALL, 2): "loopback",
     ("ioctl", 1, ALL, 0x8914): "loopback",
-    ("mount_setattr",): "root read-only|bind device",
+    ("mount_setattr",): "hold|bind device",
     ("unshare", 0, CLONE_NEWUSER, CLONE_NEWUSER): "lock",
     ("capget",): "keep CAP_CHOWN|set-id",
     ("capset",): "keep CAP_CHOWN|set-id",
@@ -81,6 +81,7 @@ AS_USER = {
 }
 AS_ROOT = {
     ("setgroups",): "become uid",
+    ("open_tree",): "hold the host's /dev/null",
     ("clone",): "lock",  # of the process that writes the lock's maps
     ("seccomp",): "set-id",
 }
@@ -131,7 +132,8 @@ def container(tmp_path):
         symlink("/l", "/d"),
         tmpfs("/t"),
     ]
-    return mounts, {"capabilities": ["CAP_CHOWN"], "cwd": "/d"}
+    places = {"readonly_paths": ["/data"], "masked_paths": ["/d/f", "/t"]}
+    return mounts, {"capabilities": ["CAP_CHOWN"], "cwd": "/d", **places}
 
 
 @pytest.fixture

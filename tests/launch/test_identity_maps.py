@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from pycontainer import Container, SetupError
+from pycontainer import Container, SetupError, extend
 from pycontainer.launch.identity import FIRST_ID, IDS, identity_of
 
 
@@ -149,6 +149,23 @@ def test_ranges_guest_is_the_user():
     container = Container(host_uids=100, guest_uid=42)
     identity = identity_of(container, False, ((1, 65536), (1, 65536)))
     assert extents(identity.uid_map) == [(0, 42, 1), (1, 1, 41), (42, 0, 1), (43, 43, 57)]
+
+
+def test_ranges_from_the_users_own_id_on():
+    """The container's 0 is the user, whoever the guest is."""
+    own = Container(host_uid_start=os.geteuid(), host_gid_start=os.getegid(), host_uids=10)
+    container = extend(own, guest_uid=5, guest_gid=6)
+    identity = identity_of(container, False, ((1, 20), (1, 20)))
+    assert extents(identity.uid_map) == [(0, 0, 1), (1, 1, 9)]
+    assert extents(identity.gid_map) == [(0, 0, 1), (1, 1, 9)]
+
+
+@pytest.mark.parametrize("field", ["host_uid_start", "host_gid_start"])
+def test_ranges_from_another_id_on(field):
+    starts = {"host_uid_start": os.geteuid(), "host_gid_start": os.getegid()} | {field: 123456}
+    with pytest.raises(SetupError, match="first id is its own .*, not 123456") as caught:
+        identity_of(Container(host_uids=10, **starts), False, ((1, 20), (1, 20)))
+    assert caught.value.errno == errno.EPERM
 
 
 def test_ranges_are_split_along_the_outer_extents():

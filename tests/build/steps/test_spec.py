@@ -205,6 +205,37 @@ def test_can_be_read_as_a_container(network):
     assert container.limits is not None and container.limits.open_files == 1024
 
 
+RANGES = {"uid_map": [(0, 1001, 1), (1, 100000, 99)], "gid_map": [(0, 1002, 1), (1, 5000, 99)]}
+
+
+def spec_of_ranges(**changes):
+    spec = step_spec("/fs", Step(["true"], user=(7, 8)), **{**RANGES, **changes})
+    ids = {"host_uids": 100, "host_uid_start": 1001, "host_gid_start": 1002}
+    spec["annotations"] = {"org.pycontainer.ids": json.dumps(ids)}
+    return spec
+
+
+def test_ranges_can_be_read_as_a_container():
+    """The user's own id, and subordinate ones behind it."""
+    container, _ = from_spec(spec_of_ranges())
+    assert (container.host_uids, container.guest_uid, container.guest_gid) == (100, 7, 8)
+    assert (container.host_uid_start, container.host_gid_start) == (1001, 1002)
+
+
+@pytest.mark.parametrize(
+    "extents",
+    [
+        [(0, 1001, 1), (1, 100000, 98)],
+        [(0, 1001, 1), (2, 100000, 99)],
+        [(0, 1003, 1), (1, 100000, 99)],
+        [(1, 1001, 1), (2, 100000, 99)],
+    ],
+)
+def test_ranges_that_are_others(extents):
+    with pytest.raises(ValueError, match=r"linux\.uidMappings"):
+        from_spec(spec_of_ranges(uid_map=extents))
+
+
 def test_is_pure():
     """It works without the compiled helper, and looks at nothing of the host."""
     script = (
