@@ -83,7 +83,16 @@ for words in ({}, {"child_is_pid1": True}, {"namespaces": {"user", "mnt"}}):
             assert error.filename == program
         else:
             raise AssertionError(program)
+from pycontainer.launch.command import Command
+from pycontainer.launch.foreground import start_program
+
+numbers = [os.dup2(os.open("/dev/null", os.O_RDWR), number) for number in range(100, 164)]
+given = ["bash", "-c", "test $LISTEN_PID = $$ && : >&100 >&163"]
+for words in ({}, {"child_is_pid1": True}):
+    command = Command.of(given, {}, passed=numbers, pid_variable="LISTEN_PID")
+    assert start_program(pc.Container([host], **words), command, False).wait().returncode == 0
 with pc.start_command([host], ["sleep", "60"]) as box:
+    assert pc.exec_command(box, ["bash", "-c", ": >&163"], pass_fds=numbers).returncode == 0
     for _ in range(3):
         assert pc.exec_command(box, ["sh", "-c", "exit 5"], env={"A": "b"}).returncode == 5
     box.kill()
