@@ -346,13 +346,15 @@ int pc_become(uint32_t uid, uint32_t gid, bool own_namespace);
 int pc_lock(const char *uid_map, const char *gid_map, bool mapper);
 int pc_limit_capabilities(uint64_t kept, bool ambient);
 int pc_set_capabilities(const uint64_t sets[5]);
-int pc_refuse_set_id(uint64_t what);
 int pc_no_user_namespaces(void);
 int pc_leave_keyring(void);
 int pc_new_keyring(void);
 int pc_enter_user_namespace(int control);
 int pc_write_at(int directory, const char *name, const char *text);
 extern int pc_proc; /* O_PATH of the host's /proc, opened before the first mount */
+
+/* refuse.c */
+int pc_refuse_set_id(uint64_t what); /* 0 or an errno */
 
 /* bounds.c: each returns 0 or an errno */
 int pc_set_limit(uint64_t resource, uint64_t soft, uint64_t hard);

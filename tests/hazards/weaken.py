@@ -39,6 +39,7 @@ FILESYSTEM_C = "pycontainer/_native/filesystem.c"
 FORKSERVER = "pycontainer/launch/forkserver.py"
 IDENTITY = "pycontainer/launch/identity.py"
 IDENTITY_C = "pycontainer/_native/identity.c"
+REFUSE_C = "pycontainer/_native/refuse.c"
 JOIN_C = "pycontainer/_native/join.c"
 LIMITS = "pycontainer/launch/limits.py"
 MASK_C = "pycontainer/_native/mask.c"
@@ -70,8 +71,8 @@ TERMINAL = "pycontainer/launch/terminal.py"
 TRANSPORT = "pycontainer/launch/codec/transport.py"
 
 # x86-64 has the older calls too, and some C libraries use them.
-NO_CHMOD = (IDENTITY_C, "        MODE_RULE(__NR_chmod, 1),\n", "")
-NO_MKNOD = (IDENTITY_C, "        MODE_RULE(__NR_mknod, 1),\n", "")
+NO_CHMOD = (REFUSE_C, "        MODE_RULE(__NR_chmod, 1),\n", "")
+NO_MKNOD = (REFUSE_C, "        MODE_RULE(__NR_mknod, 1),\n", "")
 
 # The last of the two, after the changes of ids that take the flag away too.
 DUMPABLE = (
@@ -412,22 +413,22 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "residual = []",
     ),
     # The ways to a set-id file, one by one.
-    "31": (IDENTITY_C, "        MODE_RULE(__NR_fchmodat, 2),\n", "", *NO_CHMOD),
-    "31b": (IDENTITY_C, "        MODE_RULE(__NR_fchmodat2, 2),\n", ""),
-    "31c": (IDENTITY_C, "        OPEN_RULE(__NR_openat, 2, 3),\n", ""),
-    "31d": (IDENTITY_C, "        ERRNO_RULE(__NR_openat2, ENOSYS),\n", ""),
-    "31e": (IDENTITY_C, "        MODE_RULE(__NR_mknodat, 2),\n", "", *NO_MKNOD),
-    "31f": (IDENTITY_C, "        ERRNO_RULE(__NR_fsopen, EPERM),\n", ""),
-    "31g": (IDENTITY_C, "        ERRNO_RULE(__NR_io_uring_setup, ENOSYS),\n", ""),
+    "31": (REFUSE_C, "        MODE_RULE(__NR_fchmodat, 2),\n", "", *NO_CHMOD),
+    "31b": (REFUSE_C, "        MODE_RULE(__NR_fchmodat2, 2),\n", ""),
+    "31c": (REFUSE_C, "        OPEN_RULE(__NR_openat, 2, 3),\n", ""),
+    "31d": (REFUSE_C, "        ERRNO_RULE(__NR_openat2, ENOSYS),\n", ""),
+    "31e": (REFUSE_C, "        MODE_RULE(__NR_mknodat, 2),\n", "", *NO_MKNOD),
+    "31f": (REFUSE_C, "        ERRNO_RULE(__NR_fsopen, EPERM),\n", ""),
+    "31g": (REFUSE_C, "        ERRNO_RULE(__NR_io_uring_setup, ENOSYS),\n", ""),
     "31h": (
-        IDENTITY_C,
+        REFUSE_C,
         "    data[0].effective &= ~setfcap;\n    data[0].permitted &= ~setfcap;\n",
         "    data[0].effective &= ~0u;\n",
     ),
-    "31i": (IDENTITY_C, "        error = refuse_attributes();\n", ""),
-    "31j": (IDENTITY_C, "        MODE_RULE(__NR_fchmod, 1),\n", ""),
+    "31i": (REFUSE_C, "        error = refuse_attributes();\n", ""),
+    "31j": (REFUSE_C, "        MODE_RULE(__NR_fchmod, 1),\n", ""),
     "31k": (
-        IDENTITY_C,
+        REFUSE_C,
         "        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 1, 0),\n",
         "        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MS_MGC_VAL, 0, 0),\n",
     ),
