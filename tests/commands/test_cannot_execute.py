@@ -158,3 +158,22 @@ def test_a_tmpfs_may_hold_programs():
     mounts = [HOST, tmpfs("/work")]
     script = "cp /bin/true /work/mine; exec /work/mine"
     assert run_command(mounts, ["sh", "-c", script]).returncode == 0
+
+
+LOCKED = {"env": {"PATH": "/locked:/usr/bin:/bin"}, "capabilities": []}
+
+
+def test_a_directory_of_path_that_may_not_be_searched():
+    """It holds nothing, as for a shell."""
+    mounts = [HOST, tmpfs("/locked", mode=0)]
+    assert run_command(mounts, ["true"], **LOCKED).returncode == 0
+    with pytest.raises(FileNotFoundError, match="there is no no-such in the container"):
+        run_command(mounts, ["no-such"], **LOCKED)
+    with pytest.raises(PermissionError):  # what is named is what is meant
+        run_command(mounts, ["/locked/x"], **LOCKED)
+
+
+def test_what_may_not_be_executed_counts_where_it_is_found():
+    mounts = [HOST, tmpfs("/locked", mode=0), file("/own/tool", "text")]
+    with pytest.raises(PermissionError, match="/own/tool is not executable"):
+        run_command(mounts, ["tool"], env={"PATH": "/locked:/own:/usr/bin"}, capabilities=[])
