@@ -218,10 +218,13 @@ def test_package_that_does_not_exist(index, cache, tool, request):
     assert entries(cache) == []
 
 
-def test_version_that_does_not_exist(index, cache, no_uv):
-    with pytest.raises(
-        SoftwareError, match=r"no version fits probe==3\.0; there are 1\.0, 2\.0"
-    ):
+@pytest.mark.parametrize("tool", ["no_uv", "with_uv"])
+def test_version_that_does_not_exist(index, cache, tool, request):
+    request.getfixturevalue(tool)
+    message = r"no version fits probe==3\.0"
+    if tool == "no_uv":
+        message += r"; there are 1\.0, 2\.0"
+    with pytest.raises(SoftwareError, match=message):
         provide(Pip("probe==3.0"), cache=cache)
 
 
@@ -361,6 +364,20 @@ def test_packages_of_a_directory(index, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(links))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert run(provide(Pip("probe"), cache=cache), "probe") == "of a directory"
+
+
+@pytest.mark.parametrize("tool", ["no_uv", "with_uv"])
+def test_index_on_the_disk(index, cache, tmp_path, monkeypatch, tool, request):
+    """Its pages link to files in a directory beside it."""
+    request.getfixturevalue(tool)
+    pages = tmp_path / "mirror/simple/probe"
+    pages.mkdir(parents=True)
+    (tmp_path / "mirror/files").mkdir()
+    name, content = wheel("probe", "4.0", {"probe.py": "words = 'of the disk'"})
+    (tmp_path / "mirror/files" / name).write_bytes(content)
+    (pages / "index.html").write_text(f'<a href="../../files/{name}">{name}</a>')
+    monkeypatch.setenv("PIP_INDEX_URL", f"file://{tmp_path}/mirror/simple")
+    assert run(provide(Pip("probe"), cache=cache), "probe") == "of the disk"
 
 
 def test_settings_for_uv():

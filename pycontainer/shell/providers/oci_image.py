@@ -49,8 +49,9 @@ def provide(request: OciImage, *, cache: Cache | None, progress: Progress | None
     what = layout.what
     cache = Cache() if cache is None else cache
 
-    settings = config.get("config") or {}
-    start = os.path.join("/", settings.get("WorkingDir") or "/")
+    settings = config.get("config")
+    settings = settings if isinstance(settings, dict) else {}
+    start = os.path.join("/", str(settings.get("WorkingDir") or "/"))
 
     def make(directory: str) -> None:
         _unpack(layout, layers, os.path.join(directory, "root"), start, progress)
@@ -58,7 +59,7 @@ def provide(request: OciImage, *, cache: Cache | None, progress: Progress | None
     key = key_of(1, manifest_digest)
     entry = cache.entry("oci-image", key, make, what=what, progress=progress)
     root = os.path.join(entry, "root")
-    env = dict(one.partition("=")[::2] for one in settings.get("Env") or ())
+    env = dict(str(one).partition("=")[::2] for one in settings.get("Env") or ())
     path = env.pop("PATH", "")
     return Software(
         label=layout.label,

@@ -56,7 +56,7 @@ def install(
         env |= {f"PIP_{name.upper().replace('-', '_')}": text for name, text in settings.items()}
         env["PIP_CONFIG_FILE"] = os.devnull  # it is all in the variables
         command = [*_pip(python), "--python", f"{place}/bin/python", "install", *PIP_OPTIONS]
-    shown = paths_in(env.values())
+    shown = _with_files(paths_in(env.values()))
 
     def run(argv: list[str]) -> Completed[None]:
         return run_fetcher(argv, {directory: place}, parts=parts, shown=shown, env=env)
@@ -121,6 +121,16 @@ class _Interpreter:
                 f"{what}: what was installed took the environment apart ({error}); it was not "
                 "made in good faith, so none of it was kept"
             ) from error
+
+
+def _with_files(paths: list[str]) -> list[str]:
+    """*paths*, and of an index on the disk what is beside it.
+
+    A directory "simple" (PEP 503) has the pages, and most often the files are in another next to
+    it.
+    """
+    beside = [os.path.dirname(path) for path in paths if os.path.basename(path) == "simple"]
+    return [*paths, *(path for path in beside if path != "/")]
 
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -190,6 +200,9 @@ def _refusal(what: str, done: Completed[None]) -> SoftwareError | None:
             f"{what}: the package index has no {name.strip()} for this Python; look its name up at "
             "https://pypi.org, or at your own index (PIP_INDEX_URL)"
         )
+    version = re.search(r"there is no version of (\S+) and", output)  # uv's words
+    if version:
+        return SoftwareError(f"{what}: no version fits {version[1]}")
     if "ResolutionImpossible" in output or "No solution found" in output:
         error = SoftwareError(f"{what}: these requirements contradict each other")
         error.add_note("\n".join(done.stderr.strip().splitlines()[-12:]))
