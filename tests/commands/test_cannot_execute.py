@@ -160,7 +160,7 @@ def test_a_tmpfs_may_hold_programs():
     assert run_command(mounts, ["sh", "-c", script]).returncode == 0
 
 
-LOCKED = {"env": {"PATH": "/locked:/usr/bin:/bin"}, "capabilities": []}
+LOCKED: Any = {"env": {"PATH": "/locked:/usr/bin:/bin"}, "capabilities": []}
 
 
 def test_a_directory_of_path_that_may_not_be_searched():
