@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from zlib import crc32
 
 __all__ = ["mark_of", "read_record", "remembered", "write_record"]
@@ -50,8 +51,9 @@ def read_record(shelf: str, key: str) -> bytes | None:
         if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not stat.S_ISREG(found.st_mode):
             return None
         head, _, content = file.read().partition(b"\0\0")
-    known, *marks = os.fsdecode(head).split("\0")
-    if known != key or len(marks) % 2:
+    words = os.fsdecode(head).split("\0")
+    marks = words[2:]
+    if words[:2] != [key, f"{crc32(content):08x}"] or len(marks) % 2:
         return None
     for path, mark in zip(marks[::2], marks[1::2], strict=True):
         if mark_of(path) != mark:
@@ -61,7 +63,8 @@ def read_record(shelf: str, key: str) -> bytes | None:
 
 def write_record(shelf: str, key: str, paths: Iterable[str], content: bytes) -> None:
     """Keep a record about the files *paths*; where that is impossible, nothing is kept."""
-    head = [key]
+    # A disk that was full, or a machine that stopped, may have left half a record.
+    head = [key, f"{crc32(content):08x}"]
     for path in paths:
         head += (path, mark_of(path))
     place = _place(shelf, key)
@@ -73,7 +76,8 @@ def write_record(shelf: str, key: str, paths: Iterable[str], content: bytes) -> 
             file.write(os.fsencode("\0".join(head)) + b"\0\0" + content)
         os.rename(new, place)
     except OSError:
-        pass
+        with suppress(OSError):
+            os.unlink(new)
 
 
 def _place(shelf: str, key: str) -> str:

@@ -108,7 +108,7 @@ def test_a_record_is_good_until_a_file_changes(tmp_path):
     assert os.stat(shelf).st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("damage", ["writable", "truncated", "link", "fifo"])
+@pytest.mark.parametrize("damage", ["writable", "truncated", "shorter", "link", "fifo"])
 def test_what_others_may_have_written_is_not_read(tmp_path, damage):
     shelf = tmp_path / "shelf"
     write_record(str(shelf), "key", [], b"content")
@@ -118,6 +118,8 @@ def test_what_others_may_have_written_is_not_read(tmp_path, damage):
         place.chmod(0o666)
     elif damage == "truncated":
         place.write_bytes(place.read_bytes()[:2])
+    elif damage == "shorter":
+        place.write_bytes(place.read_bytes()[:-1])
     elif damage == "link":
         place.rename(tmp_path / "moved")
         place.symlink_to(tmp_path / "moved")
