@@ -20,6 +20,7 @@ _COMMANDS = {
     "inspect": ("inspect", "Show what a process, and the container around it, is made of."),
     "wrap": ("wrap", "Write a wrapper that always runs a program in a container."),
     "build": ("build", "Build what a JSON file asks for, from inputs to outputs in a store."),
+    "oci": ("oci", "Containers as OCI bundles, and running bundles, here or by runc or crun."),
     "doctor": ("doctor", "Say what works on this machine, and what blocks the rest."),
 }
 """Command → the module with its ``run(arguments)``, and what it does."""

@@ -126,6 +126,7 @@ PLAIN_FILTERS = objects(
     default=ACTIONS,
     rules=st.dictionaries(CALLS, ACTIONS | CASES, max_size=3),
     also=st.just(()),
+    other_abis=st.booleans(),
 )
 FILTERS = st.one_of(
     PLAIN_FILTERS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -49,6 +50,11 @@ def runs(text: str) -> bool:
         except OSError:
             pass
     return False
+
+
+def unique() -> str:
+    """Seconds that no other process sleeps."""
+    return str(random.SystemRandom().randrange(10**6, 10**7))
 
 
 def wait_until(condition: Any, patience: float = 30.0) -> None:
@@ -120,9 +126,10 @@ def test_a_log_that_fails_ends_the_container(tmp_path, runtime):
     def take(data: bytes) -> None:
         raise OSError(28, "no room")
 
+    number = unique()
     with pytest.raises(OSError, match="no room"):
-        run_bundle(shell(tmp_path, "echo x; sleep 3211"), runtime=runtime, log=take)
-    wait_until(lambda: not runs("3211"))
+        run_bundle(shell(tmp_path, f"echo x; sleep {number}"), runtime=runtime, log=take)
+    wait_until(lambda: not runs(number))
 
 
 @ANY
@@ -208,7 +215,8 @@ def test_cancelled_before_it_starts(tmp_path, runtime):
 
 @ANY
 def test_cancelled_at_any_moment(tmp_path, runtime):
-    bundle = shell(tmp_path, "sleep 3212")
+    number = unique()
+    bundle = shell(tmp_path, f"sleep {number}")
     for delay in (0.0, 0.002, 0.01, 0.02, 0.04, 0.1):
         cancel = threading.Event()
         timer = threading.Timer(delay, cancel.set)
@@ -217,7 +225,7 @@ def test_cancelled_at_any_moment(tmp_path, runtime):
         timer.join()
         assert done.verdict is Verdict.CANCELLED
         assert done.status == ExitStatus(signal=signal.SIGKILL)
-    assert not runs("3212")
+    assert not runs(number)
 
 
 @ANY
@@ -271,7 +279,7 @@ def killed_caller(bundle: str, runtime: str) -> None:
 
 @ANY
 def test_the_caller_is_killed(tmp_path, runtime):
-    number = {"native": "3213", "runc": "3214", "crun": "3215"}[runtime]
+    number = unique()
     killed_caller(shell(tmp_path, f"echo x; sleep {number}"), runtime)
     wait_until(lambda: not runs(number))
     wait_until(lambda: not [name for name in states() if not _is_held(name)])
@@ -280,7 +288,7 @@ def test_the_caller_is_killed(tmp_path, runtime):
 def test_what_is_left_is_swept_at_the_next_start(tmp_path, runtime, monkeypatch):
     """Without the process that watches, as if it had been killed too."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    number = {"runc": "3216", "crun": "3217"}[runtime]
+    number = unique()
     bundle = shell(tmp_path, f"echo x; sleep {number}")
     script = CALLER.replace(
         "import sys\n", "import sys\nfrom pycontainer.oci import state\nstate._WATCH = 'read x'\n"
