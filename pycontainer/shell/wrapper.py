@@ -22,6 +22,9 @@ from .spelling import literal, spell
 
 __all__ = ["PRESERVED", "Wrapper", "is_wrapper", "missing_files", "wrap"]
 
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where a root file system has its programs, unless the container's environment has a PATH."""
+
 PRESERVED = (
     "HOME",
     "USER",
@@ -150,7 +153,8 @@ def wrap(
 
     Arguments:
         container: what the program may see and do.
-        program: a path, or a name to look for in PATH.
+        program: a path, or a name to look for in PATH: in the container's root file system where it
+            has one, else on the host.
         preserve: the variables that it has of its caller.
         tty: as for ``Wrapper``.
         libraries: show it what it takes to start it, too: the interpreter of a script, the loader,
@@ -161,7 +165,7 @@ def wrap(
         PermissionError: it may not be executed.
         ValueError: it is a wrapper itself; or a bad field.
     """
-    path = _find(program)
+    path = _find_inside(program, container) or _find(program)
     if is_wrapper(path):
         raise ValueError(f"{path} is a wrapper already; name the program that it wraps")
     _check_sources(container)
@@ -177,6 +181,17 @@ def wrap(
         ):
             container = extend(container, bind(place))
     return Wrapper(path, container, preserve=preserve, tty=tty)
+
+
+def _find_inside(program: str, container: Container) -> str | None:
+    """Where the container has it: a name is looked for in a root file system only."""
+    inside = Lookup(container.mounts, container.rootfs)
+    if "/" in program:
+        path = os.path.normpath(program)
+        return path if os.path.isabs(path) and inside.is_program(path) else None
+    if container.rootfs is None:
+        return None
+    return inside.find_program(program, container.env.get("PATH", SEARCH_PATH).split(":"))
 
 
 def _find(program: str) -> str:
@@ -245,15 +260,9 @@ def _needed(program: str) -> list[str]:
 def missing_files(wrapper: Wrapper) -> list[str]:
     """What the program needs to be started and does not find in its container, as far as files
     of the host tell.  It may do without some."""
-    if "mnt" not in wrapper.container.namespaces:
+    # A root file system has its own loader and libraries, where that finds them.
+    if "mnt" not in wrapper.container.namespaces or wrapper.container.rootfs is not None:
         return []
-    inside = Lookup(wrapper.container.mounts, wrapper.container.rootfs)
-    libraries = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/local/lib/")
-    found = []
-    for place in _needed(wrapper.program):
-        # A root file system of another kind has its libraries elsewhere.
-        if wrapper.container.rootfs is not None and place.startswith(libraries):
-            continue
-        if not inside.exists(place):
-            found.append(place)
-    return found
+    inside = Lookup(wrapper.container.mounts)
+    program = inside.source(wrapper.program) or wrapper.program
+    return [place for place in _needed(program) if not inside.exists(place)]

@@ -111,6 +111,26 @@ def test_what_is_missing_is_said_when_it_is_written(place):
     assert done.stderr.startswith("wrapper: ")
 
 
+@pytest.fixture
+def rootfs(place):
+    """A root file system with a program that the host lacks."""
+    root = place / "root"
+    for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "usr/bin", "dev/pts", "dev/shm"):
+        (root / name).mkdir(parents=True)
+    script(root / "usr/bin", "tool-of-the-root", SHOW)
+    return root
+
+
+@pytest.mark.parametrize("program", ["tool-of-the-root", "/usr/bin/tool-of-the-root"])
+def test_a_program_of_a_root_file_system(place, wrapped, rootfs, program):
+    for name in ("bin", "lib", "lib64"):
+        (rootfs / name).mkdir(exist_ok=True)
+    binds = [f"--ro-bind /{name} /{name}" for name in ("bin", "lib", "lib64")]
+    tool = wrapped("--rootfs", str(rootfs), *" ".join(binds).split(), program=program)
+    done = call(tool, "a")
+    assert done.stdout == "</usr/bin/tool-of-the-root><a>", done.stderr
+
+
 # ---- its container
 
 
