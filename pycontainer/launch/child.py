@@ -14,9 +14,10 @@ import sys
 
 from .._native import ffi, lib
 from . import reconstruct
-from .codec.encode import EncodeError, encode_refusal, encode_value
+from .codec.encode import encode_value
 from .codec.exceptions import encode_exception
 from .codec.transport import to_wire
+from .outcome import flush, interrupted, outcome, prepare_streams
 from .stdlib import HostsOwn, Stdlib, hold_stdlib
 
 TYPE_CHECKING = False
@@ -137,9 +138,9 @@ def _rehearse(data: bytes, times: int) -> None:
     for _ in range(times):
         call = Call(request)
         fn = _load(call)[0]
-        for stage in (_prepare_streams, _flush):
+        for stage in (prepare_streams, flush):
             stage()
-        _, chunks, _ = _outcome(call, fn)
+        _, chunks, _ = outcome(call, fn)
         to_wire(chunks)
     sys.path[:], sys.argv[:] = path, argv
     sys.prefix, sys.exec_prefix = prefixes
@@ -258,7 +259,7 @@ def _take_signals() -> None:
 
 def _end_interrupted() -> NoReturn:
     """Ended by SIGINT before the function started."""
-    kind, chunks, code = _interrupted()
+    kind, chunks, code = interrupted()
     _say(kind, chunks)
     os._exit(code)
 
@@ -358,75 +359,14 @@ def _join(call: Call, fn: Callable[[], Any], threaded: bool) -> NoReturn:
 def _run(call: Call, fn: Callable[[], Any]) -> NoReturn:
     """Run the function, send its value or exception, end the process."""
     try:
-        _prepare_streams()
-        kind, chunks, code = _outcome(call, fn)
+        prepare_streams()
+        kind, chunks, code = outcome(call, fn)
     except KeyboardInterrupt:
-        kind, chunks, code = _interrupted()
-    _flush()
+        kind, chunks, code = interrupted()
+    flush()
     if kind:
         try:
             _say(kind, chunks)
         except BaseException as error:
             _say(lib.PC_SAY_EXCEPTION, encode_exception(error, call.allow))
     os._exit(code)
-
-
-def _prepare_streams() -> None:
-    """The streams were made for the helper's descriptors: a terminal wants whole lines."""
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        if stream is not None and os.isatty(number):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-def _outcome(call: Call, fn: Callable[[], Any]) -> tuple[int, Sequence[Any], int]:
-    """What to say and the exit status."""
-    try:
-        value = fn()
-    except SystemExit as error:
-        return 0, [], _exit_code(error)
-    except KeyboardInterrupt:
-        return _interrupted()
-    except BaseException as error:
-        return lib.PC_SAY_EXCEPTION, encode_exception(error, call.allow, call.max_result), 1
-    try:
-        if call.returns == "pickle":
-            import cloudpickle
-
-            reconstruct.classes_to_cloudpickle()
-            return lib.PC_SAY_VALUE_PICKLE, [cloudpickle.dumps(value)], 0
-        return lib.PC_SAY_VALUE, encode_value(value, call.allow, call.max_result), 0
-    except EncodeError as error:
-        return lib.PC_SAY_UNENCODABLE, encode_refusal(error), 0
-    except KeyboardInterrupt:
-        return _interrupted()
-    except BaseException as error:
-        refusal = EncodeError(f"cannot be sent: {type(error).__name__}: {error}", "", "result")
-        return lib.PC_SAY_UNENCODABLE, encode_refusal(refusal), 0
-
-
-def _interrupted() -> tuple[int, Sequence[Any], int]:
-    """Ended by SIGINT, as far as a process 1 can: the kernel drops the default action."""
-    number = int(_signal.SIGINT)
-    return lib.PC_SAY_ENDED, [number.to_bytes(4, "little")], 128 + number
-
-
-def _exit_code(error: SystemExit) -> int:
-    """As the interpreter has it: None is 0, a number is itself, anything else is printed."""
-    if error.code is None:
-        return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    try:
-        print(error.code, file=sys.stderr)
-    except BaseException:
-        pass
-    return 1
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except BaseException:
-            pass  # the reader has gone

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .master import Keyboard, Screen, end_of_input, ready, wait
 from .stdio import DEVNULL, PIPE, STDOUT, Stdio, Stream
 from .text import Text
 
@@ -80,10 +81,10 @@ class TerminalStdio(Stdio):
             slave = self._slave
             super().__init__(slave, slave, slave if stderr is None else stderr, text)
             if stdin == PIPE:
-                keyboard: Any = _Keyboard(self._master)
+                keyboard: Any = Keyboard(self._master)
                 self.stdin = self._file(keyboard, True)
             if stdout == PIPE:
-                screen = io.BufferedReader(_Screen(self._master))
+                screen = io.BufferedReader(Screen(self._master))
                 self.stdout = self._file(screen, False)
         except BaseException:
             self.close()
@@ -225,10 +226,10 @@ class TerminalStdio(Stdio):
         if self.wake_at is None or self._source >= 0 or self._typed:
             return
         if self._slave < 0:
-            self._typed += _end_of_input(self._master)
+            self._typed += end_of_input(self._master)
             self._ends, self.wake_at = False, None
-        elif not _ready(self._slave, select.POLLIN):
-            self._typed += _end_of_input(self._master)[:1]
+        elif not ready(self._slave, select.POLLIN):
+            self._typed += end_of_input(self._master)[:1]
         self._type()
 
     def _type(self) -> None:
@@ -267,7 +268,7 @@ class TerminalStdio(Stdio):
             if len(self._shown) - taken > _LEFTOVERS:
                 break
         while self._shown and self._sink >= 0:
-            _wait(self._sink, select.POLLOUT)
+            wait(self._sink, select.POLLOUT)
             self._show()
 
     # ---- the caller's terminal
@@ -398,94 +399,6 @@ _FATAL = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-
-
-def _end_of_input(terminal: int) -> bytes:
-    """What to type for the end of the input: VEOF of termios(3).
-
-    Twice, as after a line that has been begun the first one only sends that off; once where the
-    program reads key by key, which then takes it as from a person.
-
-    Arguments:
-        terminal: either end of it.
-    """
-    modes = termios.tcgetattr(terminal)
-    return bytes(modes[_CC][termios.VEOF]) * (2 if modes[_LFLAG] & termios.ICANON else 1)
-
-
-class _End(io.RawIOBase):
-    """The master as a file.  Our own other end makes O_NONBLOCK hold for it too: it waits itself.
-
-    Its descriptor is its own.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = os.dup(fd)
-
-    def fileno(self) -> int:
-        if self._fd < 0:
-            raise ValueError("I/O operation on closed file")
-        return self._fd
-
-    def isatty(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-        super().close()
-
-
-class _Keyboard(_End):
-    """To be written to; closing it types the end of the input."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        while True:
-            try:
-                return os.write(self.fileno(), data)
-            except BlockingIOError:
-                _wait(self.fileno(), select.POLLOUT)
-
-    def close(self) -> None:
-        try:
-            if self._fd >= 0:
-                os.write(self._fd, _end_of_input(self._fd))
-        except (OSError, termios.error):
-            pass  # the program has gone
-        finally:
-            super().close()
-
-
-class _Screen(_End):
-    """To be read from.  The kernel says EIO where the file ends (pty(7))."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        while True:
-            try:
-                return os.readv(self.fileno(), [buffer])
-            except BlockingIOError:
-                _wait(self.fileno(), select.POLLIN)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                return 0
-
-
-def _ready(fd: int, events: int, timeout: float | None = 0.0) -> bool:
-    poll = select.poll()
-    poll.register(fd, events)
-    return bool(poll.poll(timeout))
-
-
-def _wait(fd: int, events: int) -> None:
-    _ready(fd, events, None)
 
 
 def _duplicate(stream: Any, access: int) -> int:
