@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from .checks import Problems, is_int, refuse
+from .checks import Problems, check_flag, is_int, refuse
 
 __all__ = [
     "NO_CHMOD",
@@ -175,7 +175,8 @@ class SeccompFilter:
     counts, of two errnos that of ``b``.
 
     The filter is for the processor's own ABI.  Calls by another (on x86-64: of i386, as by
-    ``int 0x80``, and of x32) have other numbers, and end the process.
+    ``int 0x80``, and of x32) have other numbers, and end the process; with ``other_abis=True`` the
+    rules are for them too, by name.
 
     It holds for the container's function or program and all that they start, but not for the
     small init above them.  With ``no_new_privs=False`` it takes CAP_SYS_ADMIN in the container.
@@ -185,6 +186,9 @@ class SeccompFilter:
         rules: an action or cases, by the name of the call.  A name of another architecture's is
             of no effect; one of no architecture's is a ValueError at the start.
         also: further filters that hold as well; ``|`` fills it.
+        other_abis: allow calls by the processor's other ABIs, as 32-bit programs make them, and
+            hold them to the same rules.  Not for what is to be a wall: other ABIs have other ways
+            to do the same thing.
 
     Raises:
         ValueError: listing every bad action, name and condition.
@@ -193,6 +197,7 @@ class SeccompFilter:
     default: Action = "allow"
     rules: Rules = field(default=Rules({}), converter=_rules_of)
     also: tuple[SeccompFilter, ...] = field(default=(), converter=_tuple_of, kw_only=True)
+    other_abis: bool = field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         problems: Problems = []
@@ -206,18 +211,20 @@ class SeccompFilter:
         for other in self.also:
             if not isinstance(other, SeccompFilter):
                 problems.append(f"also must hold filters, not {other!r}")
+        check_flag(problems, "other_abis", self.other_abis)
         refuse("seccomp filter", problems)
 
     def __or__(self, other: SeccompFilter) -> SeccompFilter:
         """A filter that allows what both allow."""
         if not isinstance(other, SeccompFilter):
             return NotImplemented
-        if self.also or other.also or self.default != "allow" or other.default != "allow":
+        simple = self.default == other.default == "allow" and not self.also and not other.also
+        if not simple or self.other_abis != other.other_abis:
             return evolve(self, also=(*self.also, evolve(other, also=()), *other.also))
         merged: dict[str, GivenRule] = dict(self.rules)
         for name, rule in other.rules.items():
             merged[name] = (*cases_of(merged[name]), *cases_of(rule)) if name in merged else rule
-        return SeccompFilter("allow", merged)
+        return SeccompFilter("allow", merged, other_abis=self.other_abis)
 
 
 def cases_of(rule: Any) -> Cases:

@@ -27,6 +27,7 @@ _FUNCTIONS = {
     "seccomp_init": "void *(*)(uint32_t)",
     "seccomp_release": "void(*)(void *)",
     "seccomp_attr_set": "int(*)(void *, int, uint32_t)",
+    "seccomp_arch_add": "int(*)(void *, uint32_t)",
     "seccomp_rule_add_array": "int(*)(void *, uint32_t, int, unsigned int, const void *)",
     "seccomp_export_bpf": "int(*)(void *, int)",
     "seccomp_syscall_resolve_name": "int(*)(const char *)",
@@ -35,6 +36,10 @@ _FUNCTIONS = {
 _BAD_ARCH, _OPTIMIZE = 2, 8  # SCMP_FLTATR_ACT_BADARCH, SCMP_FLTATR_CTL_OPTIMIZE
 _BINARY_TREE = 2
 _NATIVE = 0  # SCMP_ARCH_NATIVE
+_OTHER_ABIS = {
+    "x86_64": (0x40000003, 0x4000003E),  # SCMP_ARCH_X86, SCMP_ARCH_X32
+    "aarch64": (0x40000028,),  # SCMP_ARCH_ARM
+}
 _UNKNOWN = -1  # __NR_SCMP_ERROR; smaller numbers are other architectures' calls
 _NOT_EQUAL, _MASKED_EQUAL = 1, 7  # enum scmp_compare
 _COMPARISON = struct.Struct("=IIQQ")  # struct scmp_arg_cmp
@@ -137,6 +142,10 @@ def _compile(functions: dict[str, Any], layer: Layer, numbers: dict[str, int]) -
         set_attribute = functions["seccomp_attr_set"]
         for attribute, value in ((_BAD_ARCH, _ACTIONS["kill"]), (_OPTIMIZE, _BINARY_TREE)):
             _check(set_attribute(context, attribute, value), f"attribute {attribute}")
+        if layer.other_abis:
+            # Rules that are added from here on get each ABI's own number.
+            for abi in _OTHER_ABIS.get(os.uname().machine, ()):
+                _check(functions["seccomp_arch_add"](context, abi), f"ABI {abi:#x}")
         add = functions["seccomp_rule_add_array"]
         for name, comparisons, action in layer.rules:
             if numbers[name] < 0:

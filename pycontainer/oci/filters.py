@@ -19,6 +19,10 @@ from .fields import Fields
 __all__ = ["filter_of", "note_of", "of_filter"]
 
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
+_OTHER_ABIS = {
+    "x86_64": ("SCMP_ARCH_X86", "SCMP_ARCH_X32"),
+    "aarch64": ("SCMP_ARCH_ARM",),
+}
 _ALL = 2**64 - 1
 _MOST = 1024
 """Rules for one call: with a comparison each, as much as the kernel takes (BPF_MAXINSNS)."""
@@ -54,6 +58,8 @@ def of_filter(seccomp: SeccompFilter) -> dict[str, Any]:
         found["defaultErrnoRet"] = first["errnoRet"]
     machine = os.uname().machine
     found["architectures"] = [_ARCHITECTURES.get(machine, f"SCMP_ARCH_{machine.upper()}")]
+    if all(layer.other_abis for layer in layers):
+        found["architectures"] += _OTHER_ABIS.get(machine, ())
     found["syscalls"] = grouped + rules
     return found
 
@@ -200,6 +206,8 @@ def note_of(seccomp: SeccompFilter) -> dict[str, Any]:
             note["rules"][name] = rule
     if seccomp.also:
         note["also"] = [note_of(other) for other in seccomp.also]
+    if seccomp.other_abis:
+        note["other_abis"] = True
     return note
 
 
@@ -226,7 +234,8 @@ def _of_note(note: dict[str, Any]) -> SeccompFilter:
                 for conditions, action in rule
             )
     also = tuple(_of_note(other) for other in note.get("also", ()))
-    return SeccompFilter(note["default"], rules, also=also)
+    abis = note.get("other_abis", False)
+    return SeccompFilter(note["default"], rules, also=also, other_abis=abis)
 
 
 # ---- back
@@ -263,12 +272,14 @@ def filter_of(
     architectures = top.texts("architectures")
     if architectures and own not in architectures:
         problems.append(f"{where}.architectures: {own}, this machine's, is not among them")
+    others = _OTHER_ABIS.get(os.uname().machine, ())
+    other_abis = bool(others) and set(others) <= set(architectures)
     rules: dict[str, Any] = {}
     for number, one in enumerate(top.take("syscalls", list, [])):
         _take_rule(problems, Fields(problems, f"{where}.syscalls[{number}]", one), rules)
     top.finish()
     try:
-        return SeccompFilter(default, rules)
+        return SeccompFilter(default, rules, other_abis=other_abis)
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return None

@@ -48,10 +48,12 @@ class Layer:
         default: the action for a call that no rule is about.
         rules: the name of a call, what must hold, the action.  All rules for a call have the same
             action, so that it does not matter which one is looked at first.
+        other_abis: the rules are for the processor's other ABIs too, which are refused otherwise.
     """
 
     default: Action
     rules: tuple[tuple[str, tuple[Comparison, ...], Action], ...]
+    other_abis: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -73,7 +75,8 @@ def layers_of(seccomp: SeccompFilter) -> tuple[Layer, ...]:
     if verdict != "allow":
         verdict = _stricter(verdict, _answer(layers[-1], "seccomp"))
         layers[-1] = _with_seccomp(layers[-1])
-        layers.append(Layer("allow", (("seccomp", (), verdict),)))
+        every = all(layer.other_abis for layer in layers)
+        layers.append(Layer("allow", (("seccomp", (), verdict),), every))
     return tuple(layers)
 
 
@@ -104,7 +107,7 @@ def _layers_of_one(seccomp: SeccompFilter) -> list[Layer]:
         for number, (action, conditions) in enumerate(groups, 1):
             add(number, name, conditions, action)
     return [
-        Layer("allow" if number else seccomp.default, tuple(one))
+        Layer("allow" if number else seccomp.default, tuple(one), seccomp.other_abis)
         for number, one in enumerate(rules)
     ]
 
@@ -158,7 +161,7 @@ def _with_seccomp(layer: Layer) -> Layer:
     rules = tuple(rule for rule in layer.rules if rule[0] != "seccomp")
     if layer.default != "allow":
         rules += (("seccomp", (), "allow"),)
-    return Layer(layer.default, rules)
+    return Layer(layer.default, rules, layer.other_abis)
 
 
 # ---- conditions ----
@@ -253,7 +256,8 @@ def _words(layer: Layer) -> str:
         more = len(calls) - NAMES_SHOWN
         listed = ", ".join(calls[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
         words.append(f"{_name(action)} for {listed}")
-    return "; but ".join((words[0], "; ".join(words[1:]))) if names else words[0]
+    said = "; but ".join((words[0], "; ".join(words[1:]))) if names else words[0]
+    return f"{said}; by any ABI" if layer.other_abis else said
 
 
 def _name(action: Action) -> str:

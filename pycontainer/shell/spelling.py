@@ -121,7 +121,11 @@ class _Speller:
         )
         also = ", ".join(self._filter(one) + "," for one in wanted.also)
         return self._call(
-            "SeccompFilter", _plain(wanted.default), f"{{{rules}}}", also and f"also=({also})"
+            "SeccompFilter",
+            _plain(wanted.default),
+            f"{{{rules}}}",
+            also and f"also=({also})",
+            "other_abis=True" if wanted.other_abis else "",
         )
 
     def _rule(self, rule: Any) -> str:

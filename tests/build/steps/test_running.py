@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,26 @@ def test_fast_sync(root, state, runtime, fast, said):
     done = run_step(root, step, runtime=runtime, log=log.append, state=state)
     assert b"".join(log).decode() == f"{[said] * 5}\n"
     assert done.verdict is Verdict.OK
+
+
+INT80 = r"""
+#include <stdio.h>
+int main(void)
+{
+    long result = 118; /* fsync of i386 */
+    __asm__ volatile("int $0x80" : "+a"(result) : "b"(-1L) : "memory", "r8", "r9", "r10", "r11");
+    printf("%ld\n", result);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="int 0x80 is x86's")
+def test_fast_sync_of_a_32_bit_program(run, root):
+    command = ["gcc", "-static", "-x", "c", "-", "-o", root / "program"]
+    subprocess.run(command, input=INT80.encode(), check=True)
+    done, output = run("/program", fast_sync=True)
+    assert (done.verdict, output) == (Verdict.OK, "0\n")
 
 
 def test_a_step_changes_its_root(run, root):
