@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..declare.capabilities import ALL, CAPABILITIES
 from ..declare.container import Container, extend
 from ..declare.entries import directory, file, symlink
 from ..declare.mounts import Mount, bind, mqueue, overlay, proc, tmpfs
 from ..declare.namespaces import NAMESPACES
-from .parse import MisuseError, read_descriptor
+from .parse import MisuseError, read_descriptor, whole
+
+if TYPE_CHECKING:
+    from .bounds import Bounds
 
 __all__ = ["Declaration"]
 
@@ -38,7 +41,7 @@ class Declaration:
         self._env: dict[str, str] = {}
         self._cleared = False
         self._fields: dict[str, Any] = {}
-        self._limits: dict[str, Any] = {}
+        self._bounds: Bounds | None = None
         self._filter: Any = None
         self._filtered = False
         self._capabilities: list[tuple[bool, str]] = []
@@ -75,15 +78,8 @@ class Declaration:
         base = self._base or Container()
         if self._capabilities:
             fields["capabilities"] = self._chosen_capabilities(base)
-        if self._limits:
-            from attrs import evolve
-
-            from ..declare.limits import Limits
-
-            if base.limits is None:
-                fields["limits"] = Limits(**self._limits)
-            else:
-                fields["limits"] = evolve(base.limits, **self._limits)
+        if self._bounds is not None:
+            fields["limits"] = self._bounds.limits(base.limits)
         if self._filtered:
             fields["seccomp"] = self._filter
         if self._cleared:
@@ -189,7 +185,7 @@ class Declaration:
         self._fields[name] = value
 
     def number(self, name: str, option: str, text: str) -> None:
-        self._fields[name] = _whole(option, text)
+        self._fields[name] = whole(option, text)
 
     def user(self, text: str) -> None:
         uid, _, gid = text.partition(":")
@@ -229,7 +225,7 @@ class Declaration:
 
     def reads_output(self) -> bool:
         """Whether the program's output is for a program, or counted: then it is no terminal's."""
-        return self.json == "" or "output" in self._limits
+        return self.json == "" or (self._bounds is not None and "output" in self._bounds.given)
 
     def has_variable(self, name: str) -> bool:
         """Whether the program's environment has it so far."""
@@ -281,48 +277,13 @@ class Declaration:
 
     # ---- limits
 
-    def limit(self, name: str, value: Any) -> None:
-        self._limits[name] = value
+    def bounds(self) -> Bounds:
+        """What its limits are to be."""
+        if self._bounds is None:
+            from .bounds import Bounds
 
-    def quantity(self, name: str, option: str, text: str) -> None:
-        try:
-            self._limits[name] = float(text)
-        except ValueError:
-            raise MisuseError(f"{option} takes a number, not {text!r}") from None
-
-    def count(self, name: str, option: str, text: str) -> None:
-        self._limits[name] = _whole(option, text)
-
-    def processors(self, text: str) -> None:
-        numbers: set[int] = set()
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            start = _whole("--cpuset-cpus", first)
-            end = _whole("--cpuset-cpus", last) if dash else start
-            if end < start or end - start > 1 << 16:
-                raise MisuseError(f"--cpuset-cpus: {part!r} is no range of processors")
-            numbers.update(range(start, end + 1))
-        self._limits["cpu_affinity"] = numbers
-
-    def ulimit(self, text: str) -> None:
-        name, _, value = text.partition("=")
-        value = value.rpartition(":")[2]  # soft:hard; what may be raised again is no limit
-        if name == "stack":
-            self.limit("stack", "unlimited" if value in ("-1", "unlimited") else value)
-        elif name == "fsize":
-            self.limit("file_size", value)
-        elif name in ("nofile", "nproc"):
-            self.count("open_files" if name == "nofile" else "processes", "--ulimit", value)
-        elif name == "cpu":
-            self.quantity("cpu_time", "--ulimit", value)
-        else:
-            raise MisuseError(f"--ulimit takes cpu, fsize, nofile, nproc or stack, not {name!r}")
-
-
-def _whole(option: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise MisuseError(f"{option} takes a whole number, not {text!r}")
-    return int(text)
+            self._bounds = Bounds()
+        return self._bounds
 
 
 Add = Callable[..., None]
@@ -350,11 +311,11 @@ def _number(name: str, option: str) -> Add:
 
 
 def _limit(name: str) -> Add:
-    return lambda declaration, text: declaration.limit(name, text)
+    return lambda declaration, text: declaration.bounds().limit(name, text)
 
 
 def _quantity(name: str, option: str) -> Add:
-    return lambda declaration, text: declaration.quantity(name, option, text)
+    return lambda declaration, text: declaration.bounds().quantity(name, option, text)
 
 
 def _attribute(name: str, value: Any) -> Add:
@@ -426,13 +387,13 @@ _ADD: dict[str, Add] = {
     "--sandbox": _D.sandbox,
     "--memory": _limit("memory"),
     "--cpus": _quantity("cpus", "--cpus"),
-    "--cpuset-cpus": _D.processors,
-    "--pids-limit": lambda self, text: self.count("processes", "--pids-limit", text),
+    "--cpuset-cpus": lambda self, text: self.bounds().processors(text),
+    "--pids-limit": lambda self, text: self.bounds().count("processes", "--pids-limit", text),
     "--timeout": _quantity("wall_time", "--timeout"),
     "--cpu-time": _quantity("cpu_time", "--cpu-time"),
-    "--ulimit": _D.ulimit,
+    "--ulimit": lambda self, text: self.bounds().resource(text),
     "--output-limit": _limit("output"),
-    "--no-strict-limits": lambda self: self.limit("strict", False),
+    "--no-strict-limits": lambda self: self.bounds().limit("strict", False),
     "--tty": _attribute("tty", True),
     "--no-tty": _attribute("tty", False),
     "--interactive": _accept,

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .option import Option
 
-__all__ = ["MisuseError", "Parsed", "names_of", "parse"]
+__all__ = ["MisuseError", "Parsed", "names_of", "parse", "whole"]
 
 Parsed = tuple[list[tuple[str, tuple[str, ...]]], list[str]]
 """Options by their first name with their arguments, in order; and the command."""
@@ -102,3 +102,14 @@ def read_descriptor(fd: str, option: str) -> bytes:
             return file.read()
     except OSError as error:
         raise MisuseError(f"{option} {fd}: {error.strerror}") from None
+
+
+def whole(option: str, text: str) -> int:
+    """The whole number that *option* takes.
+
+    Raises:
+        MisuseError: it is none.
+    """
+    if not (text.isascii() and text.isdigit()):
+        raise MisuseError(f"{option} takes a whole number, not {text!r}")
+    return int(text)
