@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -124,10 +125,22 @@ def request_hash(request: BuildRequest, inputs: Mapping[str, str]) -> str:
         "format": 1,
         **to_document(request),
         "inputs": dict(inputs),
-        "shell": None if shell is None else scan(shell.path).hash,
+        "shell": None if shell is None else _hash_of(shell.path),
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _hash_of(path: str) -> str:
+    """The hash of a file of the host, read once as long as it stays as it is."""
+    status = os.stat(path)
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return _hash_then(path, status.st_ino, status.st_size, *times)
+
+
+@functools.lru_cache(maxsize=4)
+def _hash_then(path: str, *_signature: int) -> str:
+    return scan(path).hash
 
 
 def _checker(cancel: threading.Event | None) -> Check:
