@@ -48,14 +48,16 @@ def run_by(
         error.add_note(f"Debian, Ubuntu: apt-get install {runtime}")
         raise error
     stage = stage_for(runtime, spec, bundle)
-    call = [*stage.prefix, program, *stage.options]
+    words = [program, *stage.options]
     sweep()
-    with opened(call) as state:
+    with opened([*stage.prefix, *words]) as state:
         place = bundle
+        call = [*stage.reaching(state.path), *words]
         if stage.spec is not None:
             place = os.path.join(state.path, "bundle")
             stage.write(place)
-        return _Run(call, state, spec, place, stage, take, cancel).run()
+        delete = [*stage.prefix, *words, *state.deletion]
+        return _Run(call, delete, state, spec, place, stage, take, cancel).run()
 
 
 class _Run:
@@ -64,6 +66,7 @@ class _Run:
     def __init__(
         self,
         call: list[str],
+        delete: list[str],
         state: State,
         spec: dict[str, Any],
         bundle: str,
@@ -72,6 +75,7 @@ class _Run:
         cancel: Event | None,
     ) -> None:
         self._call = call
+        self._deletion = delete
         self._stage = stage
         self._state = state
         self._bundle = bundle
@@ -190,7 +194,7 @@ class _Run:
 
     def _delete(self) -> None:
         subprocess.run(
-            [*self._call, *self._state.deletion],
+            self._deletion,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

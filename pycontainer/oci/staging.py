@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import SetupError
 from .annotations import PREFIX
+from .reach import bind_script, make_places, moved
 from .state import write_file
 
 __all__ = ["Stage", "stage_for"]
@@ -37,6 +38,25 @@ class Stage:
         self.options: list[str] = []
         self.spec: dict[str, Any] | None = None
         self.not_held: dict[str, str] = {}
+
+    def reaching(self, state: str) -> list[str]:
+        """The words before the runtime's command line when it runs a bundle, with all of its
+        sources where the container's root can search for them.
+
+        Arguments:
+            state: the directory of the run's state.
+        """
+        if self.spec is None or os.geteuid() != 0:
+            return self.prefix
+        places = f"{state}/places"
+        self.spec, pairs = moved(self.spec, places)
+        if not pairs:
+            return self.prefix
+        os.chmod(state, 0o711)
+        os.mkdir(places, 0o711)
+        make_places(pairs)
+        around = self.prefix or ["unshare", "--mount", "--propagation", "slave"]
+        return [*around, *bind_script(pairs)]
 
     def write(self, directory: str) -> None:
         """Write the config.json, if it is not the bundle's."""
@@ -77,8 +97,8 @@ def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
     stage.spec = _without_access_times(stage.spec or spec) or stage.spec
     if runtime == "runc":
         stage.spec = _with_open_files(stage.spec or spec)
-    if stage.spec is not None:
-        stage.spec = _absolute(stage.spec, bundle)
+    if stage.spec is not None or root:
+        stage.spec = _absolute(stage.spec or spec, bundle)
     return stage
 
 

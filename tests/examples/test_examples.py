@@ -19,6 +19,12 @@ SAYS = {
         "    CAP_SYS_ADMIN\n    no filter of system calls\n    set-id programs work\n",
         "    writable: / (",
     ],
+    "bundles.py": [
+        "native: box: 6 * 7= 42 0  exit status 0",
+        "runc: box: 6 * 7= 42 0  exit status 0",
+        "crun: box: 6 * 7= 42 0  exit status 0",
+        "changed: changed\nrefused: config.json: linux.sysctl",
+    ],
     "explain.py": ["bind /srv/data read-only at /data", "lock the mounts"],
     "inspect_others.py": ["elsewhere, uid 0: 1 sh, ", " cat, ", "['lo']"],
     "neighbours.py": ["'site'", "in its network:   hello from inside"],
