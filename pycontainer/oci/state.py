@@ -134,10 +134,13 @@ def _locked(path: str) -> int | None:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return fd
     except OSError:
         os.close(fd)
         return None
+    if os.fstat(fd).st_nlink:
+        return fd
+    os.close(fd)  # removed since it was opened
+    return None
 
 
 @contextlib.contextmanager

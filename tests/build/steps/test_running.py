@@ -328,7 +328,9 @@ def test_subordinate_ids(run, root):
 def test_what_it_may_do_to_its_streams_and_devices(run):
     """They are no files of the host's, not even /dev/null."""
     before = os.stat("/dev/null")
-    _, output = run("chmod 600 /proc/self/fd/0 /proc/self/fd/1 /dev/null /proc/keys; cat; echo end")
+    _, output = run(
+        "exec 2>&1; chmod 600 /proc/self/fd/0 /proc/self/fd/1 /dev/null /proc/keys; cat; echo end"
+    )
     after = os.stat("/dev/null")
     os.chmod("/dev/null", before.st_mode & 0o7777) if before.st_mode != after.st_mode else None
     assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
