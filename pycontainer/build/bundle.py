@@ -22,7 +22,7 @@ from .shell import Shell, sandbox_shell
 from .spec import BUILD_GID, BUILD_UID, host_shell_visible, request_spec, scratch_name
 from .store import StoredPath
 
-__all__ = ["Bundle", "make_bundle", "shell_for"]
+__all__ = ["Bundle", "make_bundle", "shell_for", "spec_here"]
 
 _SKELETON = ("etc", "proc", "dev", "sys", "tmp")
 _KERNEL = ("/proc", "/dev", "/sys")  # what is below them is there when they are mounted
@@ -56,19 +56,10 @@ def shell_for(request: BuildRequest) -> Shell | None:
     return sandbox_shell()
 
 
-def make_bundle(
-    path: str,
-    request: BuildRequest,
-    inputs: Mapping[str, StoredPath],
-    shell: Shell | None,
-    runtime: str = "native",
-) -> Bundle:
-    """Make the bundle of *request* at *path*, which must not exist.
-
-    Raises:
-        OSError: it cannot be written.
-        ValueError: the runtime cannot have what is no UTF-8.
-    """
+def spec_here(
+    request: BuildRequest, shell: Shell | None, runtime: str = "native"
+) -> dict[str, Any]:
+    """The ``config.json`` of *request* for this machine, this user and *runtime*."""
     root = os.geteuid() == 0
     spec = request_spec(
         request,
@@ -83,6 +74,23 @@ def make_bundle(
         _map_root(spec)
     if root:
         _give_tmp(spec)
+    return spec
+
+
+def make_bundle(
+    path: str,
+    request: BuildRequest,
+    inputs: Mapping[str, StoredPath],
+    shell: Shell | None,
+    runtime: str = "native",
+) -> Bundle:
+    """Make the bundle of *request* at *path*, which must not exist.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: the runtime cannot have what is no UTF-8.
+    """
+    spec = spec_here(request, shell, runtime)
     text = _encoded(spec, runtime)
     bundle = Bundle(path, request)
     os.mkdir(path, 0o700)
@@ -109,7 +117,7 @@ def make_bundle(
         places.write("/" + file, content)
     for output in request.outputs:
         places.make("/" + os.path.dirname(output))
-    if root:
+    if os.geteuid() == 0:
         _give(os.path.join(path, "scratch"))
     with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as out:
         out.write(text)

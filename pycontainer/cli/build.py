@@ -16,6 +16,7 @@ from .reading import read
 
 if TYPE_CHECKING:
     from ..build.builds import BuildResult
+    from ..build.request import BuildRequest
 
 __all__ = ["BUILD", "run"]
 
@@ -77,7 +78,7 @@ def run(arguments: list[str]) -> int:
 
     request = from_document(*_document(words[0]))
     if "--dry-run" in options:
-        return _print_spec(request)
+        return _print_spec(request, runtime)
     from ..build.builds import build
     from ..build.failures import BuildCancelledError, BuildError
     from ..build.store import DirectoryStore
@@ -145,14 +146,10 @@ def _number(text: str | None) -> int | None:
     return int(text)
 
 
-def _print_spec(request: Any) -> int:
-    from ..build.spec import request_spec
+def _print_spec(request: BuildRequest, runtime: str) -> int:
+    from ..build.bundle import shell_for, spec_here
 
-    root = os.geteuid() == 0
-    spec = request_spec(
-        request, rootless=not root, host_uid=os.geteuid(), host_gid=os.getegid(), terminal=False
-    )
-    json.dump(spec, sys.stdout, indent=2)
+    json.dump(spec_here(request, shell_for(request), runtime), sys.stdout, indent=2)
     print()
     return 0
 
