@@ -437,6 +437,16 @@ int pc_is_loader(void);
 int pc_is_join(void);
 int pc_fork_below_init(void);
 
+/* children.c */
+int pc_tell(int socket, struct pc_status status, int pidfd);
+void pc_adopt(pid_t pid, int pidfd, int socket, bool own_pids, const struct pc_watch *watch,
+              const int *watch_fds, uint64_t started);
+void pc_adopt_loader(pid_t pid);
+size_t pc_count_children(void);
+void pc_reap(int signals);
+void pc_kill_children(void);
+void pc_forget_children(void);
+
 /* server.c */
 enum { PC_SERVED_END, PC_SERVED_CHILD, PC_SERVED_SPARE };
 int pc_serve(int control, int caller);

@@ -21,17 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct child {
-    pid_t pid;
-    int status; /* the socket to its caller; -1: a loader, which reports by itself */
-    bool own_pids; /* all that it starts ends with it */
-    uint64_t started;
-    struct pc_watcher *watch; /* NULL without limits */
-};
-
 static struct {
-    struct child *children;
-    size_t count, room;
     int signals;  /* signalfd of SIGCHLD */
     int lifeline[2];
     uint64_t ordered; /* when the last order came */
@@ -40,25 +30,6 @@ static struct {
 
 enum { HURRY = 3000000 };       /* nanoseconds */
 enum { SPARE_LIFE = 10000000 }; /* microseconds without an order */
-
-static int tell(int socket, struct pc_status status, int pidfd)
-{
-    return pc_send(socket, &status, sizeof(status), &pidfd, pidfd >= 0);
-}
-
-static int add_child(struct child child)
-{
-    if (server.count == server.room) {
-        size_t room = server.room ? 2 * server.room : 16;
-        struct child *grown = realloc(server.children, room * sizeof(*grown));
-        if (!grown)
-            return ENOMEM;
-        server.children = grown;
-        server.room = room;
-    }
-    server.children[server.count++] = child;
-    return 0;
-}
 
 /* An order as it came. */
 struct ordered {
@@ -74,100 +45,10 @@ struct ordered {
 static struct pc_watch loaders_watch;
 static bool loader_watches;
 
-/* A child that is neither known nor a spare: what a container without a pid namespace leaves when
-   its init is killed becomes a child of ours (PR_SET_CHILD_SUBREAPER). */
-static bool is_known(pid_t pid)
-{
-    for (size_t i = 0; i < server.count; i++)
-        if (server.children[i].pid == pid)
-            return true;
-    return pc_is_spare(pid);
-}
-
-/* Whether it may have left strangers. */
-static bool report_end(pid_t pid, int status, const struct rusage *usage)
-{
-    for (size_t i = 0; i < server.count; i++) {
-        struct child *child = &server.children[i];
-        if (child->pid != pid)
-            continue;
-        /* A loader that has threads leaves the supervising to a fork of it, in its session: no
-           container's process is in there. */
-        pid_t heir = child->status < 0 ? pc_child_in_session(pid) : 0;
-        if (heir > 0) {
-            child->pid = heir;
-            return false;
-        }
-        struct pc_status end = pc_end_status(status, usage, child->started);
-        if (child->watch)
-            pc_watch_end(child->watch, &end);
-        if (!child->own_pids)
-            (void)pc_kill_children_of(getpid(), is_known); /* before the caller hears of it */
-        if (child->status >= 0) {
-            tell(child->status, end, -1);
-            close(child->status);
-        }
-        const bool own_pids = child->own_pids;
-        *child = server.children[--server.count];
-        return !own_pids;
-    }
-    return !pc_forget_spare(pid);
-}
-
-/* Reaps what has ended and tells its callers. */
-static void reap(void)
-{
-    struct signalfd_siginfo discarded[8];
-    struct rusage usage;
-    int status;
-    pid_t pid;
-
-    while (read(server.signals, discarded, sizeof(discarded)) > 0)
-        ;
-    while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0)
-        if (report_end(pid, status, &usage))
-            (void)pc_kill_children_of(getpid(), is_known); /* theirs come when they are reaped */
-}
-
-static void kill_children(void)
-{
-    for (size_t i = 0; i < server.count; i++)
-        kill(server.children[i].pid, SIGKILL); /* not reaped yet, so the number is still its own */
-}
-
-/* Tells the caller that its child has started, and keeps an eye on it. */
 static void adopt(pid_t pid, int pidfd, const struct ordered *ordered, uint64_t started)
 {
-    const int *fds = ordered->fds;
-    struct child child = {.pid = pid, .started = started};
-    child.own_pids = ordered->order.namespaces & PC_NS_PID;
-    int status = child.status = fcntl(fds[PC_FD_STATUS], F_DUPFD_CLOEXEC, PC_FD_KEPT);
-    int error = status < 0 ? errno : 0;
-
-    if (ordered->watched) {
-        child.watch = pc_watch_begin(&ordered->watch, ordered->watch_fds, pid,
-                                     ordered->order.namespaces & PC_NS_PID, started);
-        if (!child.watch && !error)
-            error = errno;
-    }
-    if (!error)
-        error = add_child(child);
-    if (!error) {
-        /* EPIPE: the caller has given the call up.  ETOOMANYREFS: too many descriptors of this user
-           are under way (unix(7)); without a pidfd nobody could end the child. */
-        error = tell(status, (struct pc_status){.kind = PC_STATUS_STARTED, .value = pid}, pidfd);
-        if (error)
-            server.count--;
-    }
-    if (error) {
-        kill(pid, SIGKILL); /* reaped as a stranger */
-        tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = error}, -1);
-        if (status >= 0)
-            close(status);
-        if (child.watch)
-            pc_watch_end(child.watch, NULL);
-    }
-    close(pidfd);
+    pc_adopt(pid, pidfd, ordered->fds[PC_FD_STATUS], ordered->order.namespaces & PC_NS_PID,
+             ordered->watched ? &ordered->watch : NULL, ordered->watch_fds, started);
 }
 
 /* Starts a child for an order; the descriptors stay open.  0: in the child. */
@@ -179,20 +60,20 @@ static int start_child(const struct ordered *ordered, bool received)
     uint64_t started = pc_now();
     pid_t pid = pc_spawn(order, fds, server.lifeline[0], received, &pidfd);
     if (pid == 0) {
-        free(server.children);
+        pc_forget_children();
         memset(&server, 0, sizeof(server));
         server.signals = server.lifeline[0] = server.lifeline[1] = -1;
         return 0;
     }
     if (pid < 0) {
-        tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = -pid}, -1);
+        pc_tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = -pid}, -1);
         if (ordered->watched && !(order->flags & PC_ORDER_LOADER))
             pc_watch_drop(&ordered->watch, ordered->watch_fds);
     } else if (order->flags & PC_ORDER_LOADER) {
         /* It supervises its container and reports by itself; the caller may end it until then. */
-        tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_LOADING, .value = pid}, pidfd);
+        pc_tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_LOADING, .value = pid}, pidfd);
         close(pidfd);
-        (void)add_child((struct child){.pid = pid, .status = -1, .own_pids = true});
+        pc_adopt_loader(pid);
     } else
         adopt(pid, pidfd, ordered, started);
     return 1;
@@ -210,7 +91,7 @@ static long patience(void)
 
     if (!wanted)
         return pc_spares_wait() ? SPARE_LIFE : -1;
-    if (server.count == 0)
+    if (pc_count_children() == 0)
         return 0;
     if (wanted->flags & PC_ORDER_JOIN)
         return server.hurried ? 100 : 1000;
@@ -301,7 +182,7 @@ static int serve_order(int control)
         return -1;
     int error = pc_raise_fds(fds, count);
     if (error && count > PC_FD_STATUS)
-        tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = error}, -1);
+        pc_tell(fds[PC_FD_STATUS], (struct pc_status){.kind = PC_STATUS_FAILED, .value = error}, -1);
     if (!error && length == sizeof(message.order) && message.order.flags == PC_ORDER_SWEEP) {
         message.order.uid_map[sizeof(message.order.uid_map) - 1] = 0;
         pc_sweep_later(message.order.uid_map, fds, count);
@@ -388,7 +269,7 @@ int pc_serve(int control, int caller)
         } else
             pc_end_spares();
         if (polled[0].revents)
-            reap();
+            pc_reap(server.signals);
         if (watch >= 0 || polled[3].revents)
             pc_watch_look();
         if (polled[2].revents)
@@ -402,7 +283,7 @@ int pc_serve(int control, int caller)
         }
     }
     pc_end_spares();
-    kill_children();
+    pc_kill_children();
     pc_end_children();
     pc_watch_end_all();
     take_last_sweep(control);
@@ -444,7 +325,7 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, const struct 
     const int all = 1 + PC_FD_COUNT + watching;
 
     /* A copy of a helper, at one remove or two, has the helper's children in its tables. */
-    server.count = 0;
+    pc_forget_children();
     pc_drop_spares();
     pc_forget_watchers();
     pc_default_signals(); /* with SIGCHLD ignored there would be nobody to wait for */
@@ -481,7 +362,7 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, const struct 
     }
     for (int i = 0; i < member_count; i++)
         close(kept[all + i]);
-    while (server.count > 0) {
+    while (pc_count_children() > 0) {
         struct pollfd polled[] = {
             {.fd = server.signals, .events = POLLIN},
             {.fd = watched, .events = POLLIN},
@@ -497,10 +378,10 @@ int pc_supervise_one(const struct pc_order *order, const int *fds, const struct 
         if (polled[1].revents)
             break;
         if (polled[0].revents)
-            reap();
+            pc_reap(server.signals);
         pc_watch_look();
     }
-    kill_children();
+    pc_kill_children();
     pc_end_children();
     pc_watch_end_all();
     _exit(0);

@@ -26,6 +26,7 @@ CGROUP_C = "pycontainer/_native/cgroup.c"
 ACCOUNTS = "pycontainer/host/accounts.py"
 CHILD = "pycontainer/launch/child.py"
 CHILD_C = "pycontainer/_native/child.c"
+CHILDREN_C = "pycontainer/_native/children.c"
 CLONE_C = "pycontainer/_native/clone.c"
 COMPILE = "pycontainer/plan/compile.py"
 DEFAULTS = "pycontainer/plan/defaults.py"
@@ -118,8 +119,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         ' path[1] ? path + 1 : ".", &how, sizeof(how)));',
     ),
     "3": (
-        SERVER_C,
-        "        kill(server.children[i].pid, SIGKILL); /* not",
+        CHILDREN_C,
+        "        kill(children.all[i].pid, SIGKILL); /* not",
         "        continue; /* not",
         SERVER_C,
         "    pc_end_children();\n    pc_watch_end_all();\n    take_last",
@@ -312,8 +313,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         SERVER_C,
         "    pc_end_children();\n    pc_watch_end_all();\n    take_last",
         "    pc_watch_end_all();\n    take_last",
-        SERVER_C,
-        "        kill(server.children[i].pid, SIGKILL); /* not",
+        CHILDREN_C,
+        "        kill(children.all[i].pid, SIGKILL); /* not",
         "        continue; /* not",
         CHILD_C,
         "    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)\n        return errno;\n"
