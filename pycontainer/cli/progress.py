@@ -61,4 +61,5 @@ def _bars() -> Any:
         transient=True,
     )
     bars.start()
+    bars.console.show_cursor(True)  # a signal may end this process while they are shown
     return bars

@@ -80,7 +80,7 @@ class Cache:
                 raise self._in_words(error, what) from error
             raise self._unwritable(error, what) from error
         try:
-            with _locked(place + LOCK, what, progress):
+            with _tidy_end(), _locked(place + LOCK, what, progress):
                 if not os.path.lexists(place):  # it may have come while this one waited
                     sweep(shelf, place)
                     self._build(place, make)
@@ -211,6 +211,44 @@ def remove_tree(directory: str) -> None:
                 except OSError:
                     pass
     shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Ended(BaseException):
+    """A signal that ends this process has come."""
+
+
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """Signals that would end this process at once first undo what is half made.
+
+    Only where nobody has a handler of their own, and in the thread that may set one (signal(2) is
+    for the whole process; Python runs handlers in the main thread).
+    """
+    import signal
+    import threading
+
+    taken: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        for one in taken:
+            signal.signal(one, signal.SIG_IGN)  # it will not take long
+        raise _Ended(number)
+
+    came = 0
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(one) is signal.SIG_DFL:
+                    taken.append(one)
+                    signal.signal(one, end)
+        yield
+    except _Ended as ended:
+        came = ended.args[0]
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
+    if came:
+        os.kill(os.getpid(), came)
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from pycontainer.shell.cache import key_of, remove_tree
 
 # What a process of its own does to the cache given as its argument.
 MAKER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # as the command line has it
 from pathlib import Path
 from pycontainer.shell import Cache
 cache, log, wait = sys.argv[1:]
@@ -164,6 +165,37 @@ def test_sigkill_leaves_nothing_that_is_used(tmp_path):
     assert again.communicate(timeout=60)[0] == "whole\n"
     assert log.read_text() == "made\nmade\n"
     assert sorted(os.listdir(tmp_path / "cache/kind")) == ["key", "other"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end_leave_nothing(tmp_path, number):
+    wait = tmp_path / "wait"
+    wait.touch()
+    ended = maker(tmp_path / "cache", tmp_path / "log", wait)
+    until(lambda: list(tmp_path.glob("cache/kind/key.*.new/half")), "it never began")
+    ended.send_signal(number)
+    ended.communicate(timeout=60)
+    assert ended.returncode == -number
+    assert os.listdir(tmp_path / "cache/kind") == []
+
+
+def test_handlers_are_as_before(tmp_path):
+    def handler(*_):
+        raise LookupError
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(LookupError):
+            Cache(tmp_path).entry(
+                "kind", "key", lambda _: os.kill(os.getpid(), signal.SIGTERM), what="a thing"
+            )
+        assert signal.getsignal(signal.SIGTERM) is handler
+        assert os.listdir(tmp_path / "kind") == []
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    hangup = signal.getsignal(signal.SIGHUP)
+    Cache(tmp_path).entry("kind", "key", write(), what="a thing")
+    assert signal.getsignal(signal.SIGHUP) is hangup
 
 
 def test_one_waits_for_another_that_is_killed(tmp_path):
