@@ -230,8 +230,8 @@ def _tidy_end() -> Iterator[None]:
     taken: list[int] = []
 
     def end(number: int, _: object) -> None:
-        for one in taken:
-            signal.signal(one, signal.SIG_IGN)  # it will not take long
+        for each in taken:
+            signal.signal(each, signal.SIG_IGN)  # it will not take long
         raise _Ended(number)
 
     came = 0
@@ -245,8 +245,8 @@ def _tidy_end() -> Iterator[None]:
     except _Ended as ended:
         came = ended.args[0]
     finally:
-        for one in taken:
-            signal.signal(one, signal.SIG_DFL)
+        for each in taken:
+            signal.signal(each, signal.SIG_DFL)
     if came:
         os.kill(os.getpid(), came)
 
