@@ -42,6 +42,13 @@ keywords = [
     {"namespaces": {"user", "mnt"}},
     {"populate_filesystem": lambda: os.mkdir("/made")},
     {"rootfs": sys.argv[2]},
+    {
+        "masked_paths": ["/proc/uptime", "/proc/sys", "/proc/cpuinfo", "/absent/x"],
+        "readonly_paths": ["/tmp", "/absent"],
+        "populate_filesystem": lambda: os.mkdir("/made"),
+        "capabilities": ["CAP_KILL"],
+        "ambient_capabilities": False,
+    },
 ]
 for words in keywords:
     for _ in range(3):  # the second and third with a spare
