@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._native import lib
 from ..errors import SetupError
@@ -27,7 +27,7 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HEADER = struct.Struct("<6I")
 
 
-class Command(NamedTuple):
+class Command:
     """A command, checked.
 
     Attributes:
@@ -39,12 +39,21 @@ class Command(NamedTuple):
         pid_variable: a variable of its environment that holds its own pid, or "".
     """
 
-    args: list[Any]
-    argv: list[bytes]
-    env: Mapping[str, str]
-    directory: str | None = None
-    passed: tuple[int, ...] = ()
-    pid_variable: str = ""
+    def __init__(
+        self,
+        args: list[Any],
+        argv: list[bytes],
+        env: Mapping[str, str],
+        directory: str | None = None,
+        passed: tuple[int, ...] = (),
+        pid_variable: str = "",
+    ) -> None:
+        self.args = args
+        self.argv = argv
+        self.env = env
+        self.directory = directory
+        self.passed = passed
+        self.pid_variable = pid_variable
 
     @classmethod
     def of(

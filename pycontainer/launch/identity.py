@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import os
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..declare.capabilities import CAPABILITIES
+from ..declare.record import Record, set_field
 from ..errors import SetupError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _text(extents: tuple[Extent, ...]) -> str:
     return "".join("{} {} {}\n".format(*extent) for extent in extents)
 
 
-class Identity(NamedTuple):
+class Identity(Record):
     """The maps of one container, as the kernel reads them.
 
     Attributes:
@@ -60,14 +61,45 @@ class Identity(NamedTuple):
         host_root: host root's own ids are kept out.
     """
 
+    __slots__ = (  # noqa: RUF023 - in the order of __init__()
+        "uid_map",
+        "gid_map",
+        "by_parent",
+        "lock_uid_map",
+        "lock_gid_map",
+        "mount_uid_map",
+        "mount_gid_map",
+        "host_root",
+    )
+
     uid_map: str
     gid_map: str
     by_parent: bool
     lock_uid_map: str
     lock_gid_map: str
-    mount_uid_map: str = ""
-    mount_gid_map: str = ""
-    host_root: bool = False
+    mount_uid_map: str
+    mount_gid_map: str
+    host_root: bool
+
+    def __init__(
+        self,
+        uid_map: str,
+        gid_map: str,
+        by_parent: bool,
+        lock_uid_map: str,
+        lock_gid_map: str,
+        mount_uid_map: str = "",
+        mount_gid_map: str = "",
+        host_root: bool = False,
+    ) -> None:
+        set_field(self, "uid_map", uid_map)
+        set_field(self, "gid_map", gid_map)
+        set_field(self, "by_parent", by_parent)
+        set_field(self, "lock_uid_map", lock_uid_map)
+        set_field(self, "lock_gid_map", lock_gid_map)
+        set_field(self, "mount_uid_map", mount_uid_map)
+        set_field(self, "mount_gid_map", mount_gid_map)
+        set_field(self, "host_root", host_root)
 
     def host_uid(self, guest: int) -> int:
         """The id of the host that the container knows as *guest*."""

@@ -8,11 +8,13 @@ import os
 import stat
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import IO, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from .._native import lib
 from ..errors import SetupError
-from .text import Text
+
+if TYPE_CHECKING:
+    from .text import Text
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Stdio", "Stream", "occupy_standard_streams"]
 
