@@ -67,6 +67,7 @@ class Bench:
         self.spawner = self.new_floor()
         self._keeper = self.new_floor()
         self._idle_pids: dict[str, int] = {}
+        self._at_end: list[Callable[[], object]] = []
         self.crowd = Crowd()
 
     def prepare(self) -> None:
@@ -87,7 +88,13 @@ class Bench:
             self._idle_pids[kind] = self._keeper.ask(kind)
         return self._idle_pids[kind]
 
+    def at_end(self, action: Callable[[], object]) -> None:
+        """Call *action* when everything has been measured."""
+        self._at_end.append(action)
+
     def close(self) -> None:
+        for action in self._at_end:
+            action()
         self.crowd.close()
         for instrument in self._instruments:
             instrument.close()
@@ -125,6 +132,7 @@ def spawned(
 def all_subjects(bench: Bench) -> list[Subject]:
     from benchmarks.builds import scanning  # they need what is above
     from benchmarks.limits import limits
+    from benchmarks.oci import bundles
 
     small = bench.new_worker()
     return [
@@ -141,6 +149,7 @@ def all_subjects(bench: Bench) -> list[Subject]:
         *shells(bench),
         look_around(bench),
         *scanning(bench),
+        *bundles(bench),
         *limits(bench),
     ]
 

@@ -13,6 +13,7 @@ import functools
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 import time
@@ -269,6 +270,27 @@ def process(start_method: str) -> int:
     return timed(start_and_join)
 
 
+def write_oci_bundle(directory: str, preset: str) -> int:
+    import pycontainer
+    from pycontainer.oci import write_bundle
+
+    container = getattr(pycontainer, preset) if preset else pycontainer.Container()
+    path = f"{directory}/written"
+    taken = timed(lambda: write_bundle(path, container, ["/true"]))
+    shutil.rmtree(path)
+    return taken
+
+
+def run_oci_bundle(directory: str, program: str, runtime: Any) -> int:
+    from pycontainer import Container, bind
+    from pycontainer.oci import run_bundle, write_bundle
+
+    path = f"{directory}/run"
+    if not os.path.exists(path):
+        write_bundle(path, Container([bind(program, "/true")]), ["/true"])
+    return timed(lambda: run_bundle(path, runtime=runtime, log=len).returncode, length=0)
+
+
 MEASUREMENTS: dict[str, Callable[..., int]] = {
     function.__name__: function
     for function in (
@@ -285,11 +307,13 @@ MEASUREMENTS: dict[str, Callable[..., int]] = {
         payload,
         process,
         program_usage_error,
+        run_oci_bundle,
         result,
         tree_cpu_time_late,
         wall_time_late,
         wall_usage_error,
         scan,
+        write_oci_bundle,
     )
 }
 

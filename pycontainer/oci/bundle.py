@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -44,6 +45,13 @@ class Bundle:
         Raises:
             OSError: it cannot be removed.
         """
+        for parent, directories, _ in os.walk(self.path):
+            for name in directories:
+                # An overlay's scratch directory cannot be listed by its owner.
+                with contextlib.suppress(OSError):
+                    path = os.path.join(parent, name)
+                    if not os.path.islink(path):
+                        os.chmod(path, 0o700)
         shutil.rmtree(self.path)
 
 

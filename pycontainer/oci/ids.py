@@ -9,7 +9,7 @@ from ..declare.container import Container
 from ..launch.identity import identity_of, is_host_root
 from .spec import Extent
 
-__all__ = ["caller_maps", "outside"]
+__all__ = ["caller_maps", "effective_capabilities", "outside"]
 
 Maps = tuple[tuple[Extent, ...], tuple[Extent, ...]]
 
@@ -25,7 +25,7 @@ def caller_maps(container: Container) -> Maps:
     """
     if "user" not in container.namespaces:
         return (), ()
-    host_root = is_host_root(_effective_capabilities())
+    host_root = is_host_root(effective_capabilities())
     if not host_root and container.host_uids > 1:
         from ..launch.ranges import sizes_of_ranges
 
@@ -77,7 +77,8 @@ def _extents(text: str) -> tuple[Extent, ...]:
     return tuple((int(inside), int(outside), int(count)) for inside, outside, count in rows)
 
 
-def _effective_capabilities() -> int:
+def effective_capabilities() -> int:
+    """The caller's, a bit each; without the compiled helper."""
     with open("/proc/self/status") as file:
         for line in file:
             if line.startswith("CapEff:"):

@@ -6,10 +6,20 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from ..declare.container import Container
 from ..declare.mounts import TMPFS_SIZE, Mount, Overlay
 from ..plan.steps import MountAttr, Step
 
-__all__ = ["COPY_UP", "Problems", "mount_of", "of_default", "of_mount", "of_overlay", "options_of"]
+__all__ = [
+    "COPY_UP",
+    "Problems",
+    "mount_of",
+    "of_default",
+    "of_mount",
+    "of_overlay",
+    "options_of",
+    "owner_of",
+]
 
 Problems = list[str]
 Owner = tuple[int, int]
@@ -60,6 +70,14 @@ _UNKNOWN = {
     *("idmap", "ridmap", "copy-symlink", COPY_UP),
 }
 """Words of config.md that have no counterpart here."""
+
+
+def owner_of(container: Container) -> Owner:
+    """Who makes a container's files here: the program's user, but root without a user namespace,
+    who gives up its ids last."""
+    if "user" not in container.namespaces:
+        return 0, 0
+    return container.guest_uid, container.guest_gid
 
 
 def options_of(mount: Mount) -> list[str]:

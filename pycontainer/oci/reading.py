@@ -6,15 +6,17 @@ import json
 import os
 from typing import Any
 
+from attrs import evolve
+
 from ..declare.checks import refuse
 from ..declare.container import Container
 from ..declare.entries import Entry, Symlink
 from ..declare.mounts import Mount, Overlay, device
-from ..plan.compile import kept_defaults
+from ..plan.compile import kept_defaults, kernel_places
 from ..plan.steps import Op
 from .annotations import KEYS, PLAIN, PREFIX, VERSION, entry_of
 from .fields import Fields, lines_of
-from .mounts import COPY_UP, mount_of, of_default
+from .mounts import COPY_UP, mount_of, of_default, owner_of
 from .reading_process import read_limits, read_process
 from .spec import NAMESPACES, Extent, mappings
 
@@ -93,8 +95,8 @@ def from_spec(
     _identity(problems, linux, notes, fields)
     read_limits(problems, linux, bounds, notes, fields)
     _seccomp(problems, linux, notes, fields)
-    for name, key in (("masked_paths", "maskedPaths"), ("readonly_paths", "readonlyPaths")):
-        fields[name] = linux.texts(key)
+    fields["masked_paths"] = linux.texts("maskedPaths")
+    read_only_places = linux.texts("readonlyPaths")
     if linux.take("rootfsPropagation", str, "private") not in ("private", "rprivate", ""):
         problems.append("linux.rootfsPropagation: all is private here")
     linux.finish()
@@ -105,6 +107,8 @@ def from_spec(
             container = Container(**fields)
         except ValueError as error:
             problems += lines_of(error)
+    if container is not None:
+        container = _with_read_only(problems, container, read_only_places, ours)
     if container is not None and usual:
         container = _with_changed(problems, container, given[:usual], notes)
     refuse("config.json", problems)
@@ -172,6 +176,7 @@ def _items(
         if item is not None:
             items.append(item)
     if "version" not in notes:
+        items = [_without_devices(item) for item in items]
         items += _of_runtimes(items, "mnt" in fields["namespaces"])
         return items
     for number, record in enumerate(notes.get("entries", ())):
@@ -182,6 +187,14 @@ def _items(
     return items
 
 
+def _without_devices(item: Any) -> Any:
+    """A tmpfs on which no device file can be opened that root inside has made: a runtime has a
+    cgroup that refuses it.  The devices of /dev are binds here, which are none of that mount's."""
+    if isinstance(item, Mount) and item.type == "tmpfs":
+        return evolve(item, nodev=True)
+    return item
+
+
 def _of_runtimes(items: list[Any], has_mounts: bool) -> list[Mount | Entry]:
     """What runtimes add to /dev: devices and links (config-linux.md, "Default Devices")."""
     places = {item.target: item for item in items}
@@ -189,8 +202,6 @@ def _of_runtimes(items: list[Any], has_mounts: bool) -> list[Mount | Entry]:
     if not has_mounts or (isinstance(below, Mount) and below.type == "bind"):
         return []
     added: list[Mount | Entry] = []
-    from attrs import evolve
-
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         if f"/dev/{name}" not in places:
             added.append(evolve(device(f"/dev/{name}"), optional=True))
@@ -200,6 +211,22 @@ def _of_runtimes(items: list[Any], has_mounts: bool) -> list[Mount | Entry]:
         if "/dev/pts" in places and "/dev/ptmx" not in places:
             added.append(Symlink("/dev/ptmx", "pts/ptmx"))
     return added
+
+
+def _with_read_only(
+    problems: list[str], container: Container, given: tuple[str, ...], ours: bool
+) -> Container:
+    """*container* with read-only places, less those that it has without being told."""
+    implied = tuple(kernel_places(container))
+    if ours and given[: len(implied)] == implied:
+        given = given[len(implied) :]
+    if not given:
+        return container
+    try:
+        return evolve(container, readonly_paths=given)
+    except ValueError as error:
+        problems += lines_of(error)
+        return container
 
 
 def _not_copied_up(mount: dict[str, Any], own: int = 0) -> dict[str, Any]:
@@ -218,7 +245,7 @@ def _with_changed(
     problems: list[str], container: Container, usual: list[Any], notes: dict[str, Any]
 ) -> Container:
     """*container* with those of its default mounts that somebody has changed as its own."""
-    owner = container.guest_uid, container.guest_gid
+    owner = owner_of(container)
     expected = {
         step.path: of_default(step, owner)
         for step in kept_defaults(container)
@@ -236,8 +263,6 @@ def _with_changed(
             changed += [] if item is None else [item]
     if not changed or problems:
         return container
-    from attrs import evolve
-
     try:
         return evolve(container, mounts=(*changed, *container.mounts))
     except ValueError as error:

@@ -11,10 +11,10 @@ from ..declare.checks import ID_MAX
 from ..declare.container import Container
 from ..declare.limits import UNLIMITED, Limits
 from ..declare.mounts import Mount, Overlay
-from ..plan.compile import kept_defaults
+from ..plan.compile import kept_defaults, kernel_places
 from ..plan.steps import Op
 from .annotations import PLAIN, PREFIX, VERSION, dump, record_of
-from .mounts import of_default, of_mount, of_overlay
+from .mounts import of_default, of_mount, of_overlay, owner_of
 
 __all__ = ["NAMESPACES", "Extent", "limits_of_spec", "mappings", "to_spec"]
 
@@ -158,7 +158,7 @@ def limits_of_spec(limits: Limits) -> dict[str, Any]:
 def _mounts(container: Container, notes: dict[str, Any]) -> list[dict[str, Any]]:
     if "mnt" not in container.namespaces:
         return []
-    owner = container.guest_uid, container.guest_gid
+    owner = owner_of(container)
     defaults = [of_default(step, owner) for step in kept_defaults(container) if step.op is Op.MOUNT]
     if container.default_files:
         notes["defaults"] = [mount["destination"] for mount in defaults]
@@ -220,8 +220,10 @@ def _linux(
         linux["resources"] = resources
     if container.masked_paths:
         linux["maskedPaths"] = list(container.masked_paths)
-    if container.readonly_paths:
-        linux["readonlyPaths"] = list(container.readonly_paths)
+    # Here the kernel's settings are read-only for host root's own id without being told.
+    read_only = [*kernel_places(container), *container.readonly_paths]
+    if read_only:
+        linux["readonlyPaths"] = read_only
     return linux
 
 

@@ -13,8 +13,10 @@ import os
 import resource
 from typing import Any
 
+from ..declare.capabilities import CAPABILITIES
 from ..errors import SetupError
 from .annotations import PREFIX
+from .ids import effective_capabilities
 from .reach import bind_script, make_places, moved
 from .state import write_file
 
@@ -77,7 +79,7 @@ def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
     resources = linux.get("resources") or {}
     if not root and _bounds(resources):
         stage.spec = _without_resources(stage, spec)
-    if runtime == "crun" and not (root and _bounds(resources)):
+    if runtime == "crun" and not (root and (_bounds(resources) or resources.get("devices"))):
         stage.options = ["--cgroup-manager=disabled"]
     steps = []
     unshare = ["--mount", "--propagation", "slave"]
@@ -95,6 +97,8 @@ def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
         script = f'{" && ".join(steps)} && exec "$@"'
         stage.prefix = ["unshare", *unshare, "/bin/sh", "-c", script, "stage"]
     stage.spec = _without_access_times(stage.spec or spec) or stage.spec
+    if root:
+        stage.spec = _with_own_capabilities(stage.spec or spec)
     if runtime == "runc":
         stage.spec = _with_open_files(stage.spec or spec)
     if stage.spec is not None or root:
@@ -157,6 +161,21 @@ def _without_access_times(spec: dict[str, Any]) -> dict[str, Any] | None:
 
 
 _ACCESS_TIMES = {"noatime", "rnoatime", "strictatime", "rstrictatime"}
+
+
+def _with_own_capabilities(spec: dict[str, Any]) -> dict[str, Any]:
+    """*spec*, where it means all capabilities and has no user namespace, with those of root here:
+    a machine may have taken some from root."""
+    linux, process = spec.get("linux") or {}, spec.get("process") or {}
+    kinds = {one.get("type") for one in linux.get("namespaces") or ()}
+    if "user" in kinds or (spec.get("annotations") or {}).get(f"{PREFIX}all") != "true":
+        return spec
+    own = effective_capabilities()
+    sets = {
+        kind: [name for name in names if own >> CAPABILITIES.get(name, 63) & 1]
+        for kind, names in (process.get("capabilities") or {}).items()
+    }
+    return {**spec, "process": {**process, "capabilities": sets}}
 
 
 def _with_open_files(spec: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 
+from .leftover_cgroups import cgroups_of, remove_cgroups
 from .orphans import end_processes_of
 
 __all__ = ["State", "opened", "sweep", "write_file"]
@@ -106,24 +107,25 @@ def sweep() -> None:
             end_processes_of(state.root)  # the runtime itself, which may be making the container
             if state.exists:
                 subprocess.run(
-                    [*_call_of(path), *state.deletion],
+                    [*(_kept(path, "call") or ["false"]), *state.deletion],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     check=False,
                 )
+            remove_cgroups(_kept(path, "cgroups") or [])
             shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
 
 
-def _call_of(path: str) -> list[str]:
-    """The command line of the runtime that has made the state; the caller's alone to write."""
+def _kept(path: str, name: str) -> list[str] | None:
+    """What the caller has written down, which is the caller's alone to write."""
     try:
-        with open(f"{path}/call", encoding="utf-8") as file:
-            call: list[str] = json.load(file)
-            return call
+        with open(f"{path}/{name}", encoding="utf-8") as file:
+            words: list[str] = json.load(file)
+            return words
     except (OSError, ValueError):
-        return ["false"]
+        return None
 
 
 def _locked(path: str) -> int | None:
@@ -159,6 +161,8 @@ def opened(call: Sequence[str]) -> Iterator[State]:
     state = State(path, lock)
     try:
         write_file(f"{path}/call", json.dumps(list(call)).encode(), 0o600)
+        cgroups = cgroups_of(state.name)
+        write_file(f"{path}/cgroups", json.dumps(cgroups).encode(), 0o600)
         os.mkdir(state.root, 0o700)
         watch = subprocess.Popen(
             ["/bin/sh", "-c", _WATCH, path, *call, *state.deletion],
@@ -176,6 +180,7 @@ def opened(call: Sequence[str]) -> Iterator[State]:
                 watch.stdin.write(b"done\n")
                 watch.stdin.close()
             watch.wait()
+            remove_cgroups(cgroups)  # of a runtime that had to be killed
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)

@@ -20,7 +20,7 @@ from .defaults import NULL_NUMBER, TMPFS_SIZE, default_steps
 from .plan import Plan
 from .steps import MountAttr, Op, Step, StepFlag
 
-__all__ = ["Plan", "compile", "explain", "kept_defaults"]
+__all__ = ["Plan", "compile", "explain", "kept_defaults", "kernel_places"]
 
 _RECURSIVE = int(StepFlag.RECURSIVE)
 _OPTIONAL = int(StepFlag.OPTIONAL)
@@ -165,26 +165,30 @@ def kept_defaults(container: Container) -> list[Step]:
     ]
 
 
-def _kernel_masks(container: Container) -> list[Step]:
-    """Read-only binds over the kernel's settings, for a container that holds host root's own id.
+def kernel_places(container: Container) -> list[str]:
+    """The kernel's settings that are read-only in a container that holds host root's own id.
 
     The kernel lets uid 0 of the host write most of them whatever its capabilities
     (kernel/sysctl.c, net/sysctl_net.c); with any other id their modes forbid it.
     """
     start = container.host_uid_start
-    if "user" in container.namespaces and start != 0:
+    if "mnt" not in container.namespaces or ("user" in container.namespaces and start != 0):
         return []
     places = [
         item.target for item in container.mounts if type(item) is Mount and item.type == "proc"
     ]
     if "/proc" not in places:  # the default one, or a bind of the host's
         places.append("/proc")
+    return [f"{place}/{name}" for place in places for name in _KERNEL_SETTINGS]
+
+
+def _kernel_masks(container: Container) -> list[Step]:
+    """Read-only binds of ``kernel_places()`` over themselves."""
     attributes = int(MountAttr.READ_ONLY | MountAttr.NO_SUID | MountAttr.NO_DEV | MountAttr.NO_EXEC)
     flags = int(StepFlag.INSIDE | StepFlag.OPTIONAL | StepFlag.OPTIONAL_TARGET)
     return [
         Step(Op.BIND, path, path, flags=flags, numbers=(attributes,))
-        for place in places
-        for path in (f"{place}/{name}" for name in _KERNEL_SETTINGS)
+        for path in kernel_places(container)
     ]
 
 

@@ -41,6 +41,10 @@ DIFFERENCES = (
     Difference("lock", "call sethostname", "1", "0"),
     Difference("lock", "[ug]id_map .*", ".*", ".*"),
     Difference("/dev", "mount /dev/(null|zero|full|random|urandom|tty)", "(.* ro .*)?", ".* rw.*"),
+    # Without a user namespace they make nodes, and no mounts.
+    Difference(
+        "/dev", "mount /dev/(null|zero|full|random|urandom|tty)", ".* ro .*", "", "runc crun root"
+    ),
     Difference("/dev", "file /dev/core", "", ".* -> /proc/kcore", "crun root user"),
     Difference("/dev", "file /dev(/(null|zero|full|random|urandom|tty))?", "", ".*"),
     Difference("/dev", "file /dev/(fd|stdin|stdout|stderr|ptmx|pts/ptmx)", ".*", ".* 0:0 .*"),
@@ -51,7 +55,7 @@ DIFFERENCES = (
     Difference("rootfs", "file /(tmp|data|dev/shm)", "4[01]... .*", "40755 .*"),
     Difference("masks", "file /hidden", "40555 .*", "4.*"),
     Difference("masks", "mount /(file|hidden|proc/kcore)", ".* ro .*", ".*"),
-    Difference("masks", "mount /(tmp|proc/sys)", ".* ro nodev .*", ".* ro.*", "crun root user"),
+    Difference("masks", "mount /(tmp|proc/.*)", ".* ro nodev .*", ".* ro.*", "crun root user"),
     Difference("places", "file /w/deep", "40755 (.*)", "41755 .*", "crun root user"),
     Difference("ids", "groups", "[0-9]* ?", "(0 )?", "runc crun user"),
     Difference("ids", "setgroups", "deny", "allow", "runc crun user"),
@@ -254,6 +258,17 @@ CONTAINERS: dict[str, Made] = {
     "overlay": lambda folder: {"mounts": [overlay(folder / "host", "/over")]},
     "ranges": fixed(host_uids=1000),
 }
+
+
+# Host root alone may leave the user namespace out, or hand out its own ids.
+ROOTS: dict[str, Made] = {
+    "host's ids": fixed(namespaces=pc.NAMESPACES - {"user"}),
+    "host's ids of a user": fixed(namespaces=pc.NAMESPACES - {"user"}, guest_uid=7, guest_gid=8),
+    "host's root": fixed(host_uid_start=0),
+    "ids that are chosen": fixed(host_uids=2000, host_uid_start=100_000, guest_uid=1000),
+}
+if ROOT:
+    CONTAINERS.update(ROOTS)
 
 
 def build(name: str, folder: Path, probe: Path) -> Container:
