@@ -84,6 +84,9 @@ def run_step(
             uid_map=ids.uid_map,
             gid_map=ids.gid_map,
         )
+        if runtime == "crun" and os.geteuid() == 0:
+            # runc has this by itself.  Root's step makes any device file; it shall not open it.
+            spec["linux"]["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
         notes: dict[str, Any] = {}
         if os.geteuid() == 0 and _all_out_of_reach(rootfs, step):
             notes["set_id_files"] = True
