@@ -45,6 +45,7 @@ JOIN_C = "pycontainer/_native/join.c"
 LIMITS = "pycontainer/launch/limits.py"
 MASK_C = "pycontainer/_native/mask.c"
 PLACES = "pycontainer/build/places.py"
+READING = "pycontainer/oci/reading.py"
 REQUEST_C = "pycontainer/_native/request.c"
 RESOLVE_C = "pycontainer/_native/resolve.c"
 RUNNING = "pycontainer/launch/running.py"
@@ -369,6 +370,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    else if (!S_ISCHR(status.st_mode) || status.st_rdev != number)",
         "    else if (number == 0)",
     ),
+    # Device files that a step of root's makes itself.
+    "22d": (READING, "        return evolve(item, nodev=True)\n", "        return item\n"),
     "23": (
         CALLER_C,
         'fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0),',
@@ -608,7 +611,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
 # Those that only root's tests, or only an ordinary user's, can see.
 AS_ROOT = {"4c", "5b", "5c", "6c", "14c", "14d", "14e", "26", "26b", "28", "28b", "34b", "34c"}
 AS_ROOT |= {key for key in WEAKENINGS if key.startswith("31")}
-AS_ROOT |= {"27", "36e", "36j"}
+AS_ROOT |= {"22d", "27", "36e", "36j"}
 AS_USER: set[str] = {"36f", "36i"}
 
 
