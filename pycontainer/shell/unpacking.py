@@ -7,6 +7,7 @@ own root, and no device, FIFO or socket is made.  Owners are not kept: all belon
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tarfile
@@ -23,6 +24,8 @@ LINKS = 40
 """As many links as the kernel follows in one path (path_resolution(7))."""
 
 CHUNK = 1 << 18
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 TELLING = 0.1  # seconds between two calls of told
 
@@ -75,7 +78,7 @@ class Unpacker:
                     self._unpack(members, member)
             while archive.read(CHUNK):  # checksums come last
                 pass
-        except (tarfile.TarError, EOFError, ValueError) as error:
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise self.damaged(error) from error
         except OSError as error:
             if error.errno is not None:
@@ -93,8 +96,28 @@ class Unpacker:
     def finish(self) -> None:
         """Give directories their modes."""
         for path, mode in sorted(self._modes.items(), reverse=True):
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.chmod(path, mode)
+            # It may have gone since, and a link have come in the place of one above it.
+            descriptor = self._opened(path)
+            if descriptor is not None:
+                try:
+                    os.fchmod(descriptor, mode)
+                finally:
+                    os.close(descriptor)
+
+    def _opened(self, path: str) -> int | None:
+        """A descriptor of the directory *path*, if it is one and no link leads there."""
+        descriptor = os.open(self.root, DIRECTORY)
+        for part in os.path.relpath(path, self.root).split("/"):
+            above = descriptor
+            try:
+                descriptor = os.open(part, DIRECTORY, dir_fd=above)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
+                return None
+            finally:
+                os.close(above)
+        return descriptor
 
     def damaged(self, reason: object) -> SoftwareError:
         """The error for an archive that cannot be read."""

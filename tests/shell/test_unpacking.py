@@ -146,6 +146,30 @@ def test_owners_are_the_caller(root, unpack):
     assert (root / "file").stat().st_uid == os.geteuid()
 
 
+@pytest.mark.parametrize("to", ["outside", "../outside"])
+def test_modes_of_what_a_link_has_replaced(tmp_path, root, unpack, outside, to):
+    (outside / "file").unlink()
+    (outside / "file").mkdir(mode=0o700)
+    to = to if to.startswith("..") else str(tmp_path / to)
+    wide = {"type": tarfile.DIRTYPE, "mode": 0o777}
+    unpack([("a", None), ("a/file", wide), ("a", f"-> {to}")])
+    assert stat.S_IMODE((outside / "file").stat().st_mode) == 0o700
+    (outside / "file").rmdir()
+    (outside / "file").write_text("kept")
+
+
+@pytest.mark.parametrize("time", ["inf", "nan", "1e300", "-1e30"])
+def test_times_that_cannot_be(root, time):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as members:
+        member = tarfile.TarInfo("file")
+        member.pax_headers = {"mtime": time}
+        members.addfile(member)
+    archive.seek(0)
+    with pytest.raises(SoftwareError, match="is damaged"):
+        Unpacker(str(root), "it").unpack(archive)
+
+
 def test_directory_without_rights(root, unpack):
     unpack(
         [
