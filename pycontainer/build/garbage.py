@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable
 
-from .locks import FileLock
 from .store import Collected, DirectoryStore, hexadecimal
 
 __all__ = ["collect"]
@@ -19,20 +18,10 @@ def collect(store: DirectoryStore, older_than: float) -> Collected:
     What is dead is taken away by rename(2) while nobody may rely on it, and removed afterwards: at
     no moment is half an object where a whole one is looked for.
     """
-    store.sweep()
-    trash = f"{os.getpid()}-{os.urandom(6).hex()}"
-    lock = FileLock.attempt(store.at("work", trash + ".lock"))
-    assert lock is not None  # the name is new
-    try:
-        os.mkdir(store.at("work", trash), 0o700)
+    with store.working() as trash:
         with store.changing():
             results, objects = _take_away(store, trash, time.time() - older_than)
-        size = _disk_use(store.at("work", trash))
-    finally:
-        try:
-            store.discard(trash)
-        finally:
-            lock.release(remove=True)
+        size = _disk_use(trash)
     return Collected(results, objects, size)
 
 
@@ -59,7 +48,7 @@ def _take_away(store: DirectoryStore, trash: str, since: float) -> tuple[int, in
     for digest in store.objects():
         name = hexadecimal(digest)
         if name not in live and _used(store.at("objects", name)) < since:
-            os.rename(store.at("objects", name), store.at("work", trash, name))
+            os.rename(store.at("objects", name), os.path.join(trash, name))
             count += 1
     _forget_inputs(store)
     return len(dead), count

@@ -334,6 +334,26 @@ class DirectoryStore:
                 lock.release(remove=True)  # of a build that is no more
         return swept
 
+    @contextmanager
+    def working(self) -> Iterator[str]:
+        """The path of a new directory of ``work``, for as long as the ``with`` statement lasts.
+
+        What is left there of processes that were killed is removed before.
+        """
+        self.sweep()
+        lock = None
+        while lock is None:  # a sweep that has just seen the new lock may be quicker to take it
+            name = f"{os.getpid()}-{os.urandom(6).hex()}"
+            lock = FileLock.attempt(self.at("work", name + ".lock"))
+        try:
+            os.mkdir(self.at("work", name), 0o700)
+            yield self.at("work", name)
+        finally:
+            try:
+                self.discard(name)
+            finally:
+                lock.release(remove=True)
+
     def discard(self, name: str) -> None:
         """Remove a directory of ``work``; its lock is held."""
         fd = os.open(self.at("work"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -25,29 +25,19 @@ same: the times of files advance in steps."""
 
 @contextmanager
 def open_workplace(store: DirectoryStore) -> Iterator[DirectoryWorkplace]:
-    """A new directory of ``work`` under a lock; what was left there by others is removed first."""
-    store.sweep()
-    name = f"{os.getpid()}-{os.urandom(6).hex()}"
-    lock = FileLock.attempt(store.at("work", name + ".lock"))
-    assert lock is not None  # the name is new
-    try:
-        os.mkdir(store.at("work", name), 0o700)
-        os.mkdir(store.at("work", name, "pins"))
-        yield DirectoryWorkplace(store, name)
-    finally:
-        try:
-            store.discard(name)
-        finally:
-            lock.release(remove=True)
+    """A new directory of ``work`` to work in."""
+    with store.working() as directory:
+        os.mkdir(os.path.join(directory, "pins"))
+        yield DirectoryWorkplace(store, directory)
 
 
 class DirectoryWorkplace:
     """See ``pycontainer.build.store.Workplace``."""
 
-    def __init__(self, store: DirectoryStore, name: str) -> None:
+    def __init__(self, store: DirectoryStore, directory: str) -> None:
         self._store = store
         self._count = 0
-        self.directory = store.at("work", name)
+        self.directory = directory
 
     def take_input(self, path: str, check: Check) -> StoredPath:
         # Whoever names an input means what is there, so a link is followed; none below it is.
