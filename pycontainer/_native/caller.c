@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/openat2.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -335,4 +336,25 @@ int pc_fingerprint(char *buffer, size_t size)
     }
     close(directory);
     return (int)used;
+}
+
+/* Forks this process for a supervisor of one program, in which nothing of Python runs: without what
+   the interpreter does for a fork, whose pages the two processes would have to part.  The arguments
+   are those of pc_supervise_one().  Returns its pid, or -errno. */
+int pc_fork_supervisor(const struct pc_order *order, const int *fds, const struct pc_watch *watch,
+                       int watched)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        setsid(); /* the terminal's signals are for the caller, who relays them */
+        (void)pc_supervise_one(order, fds, watch, watched, false);
+        _exit(125); /* a program's process does not return */
+    }
+    const int error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return pid < 0 ? -error : (int)pid;
 }

@@ -90,6 +90,9 @@ struct pc_failure {
     int32_t step, error, at, stage;
 };
 
+int pc_fork_supervisor(const struct pc_order *order, const int *fds, const struct pc_watch *watch,
+                       int watched);
+
 /* in the forkserver and its children */
 void pc_await_order(void);
 int pc_serve(int control, int caller);

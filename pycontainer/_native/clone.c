@@ -236,9 +236,14 @@ static pid_t clone_child(const struct pc_order *order, uint64_t flags, int *pidf
    its pid in the supervisor; or -errno. */
 pid_t pc_spawn(const struct pc_order *order, const int *fds, int lifeline, bool received, int *pidfd)
 {
+    /* A program's child never comes back to Python. */
+    const bool python = !(order->flags & PC_ORDER_COMMAND);
     int mapped;
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyOS_BeforeFork();
+    PyGILState_STATE gil = PyGILState_UNLOCKED;
+    if (python) {
+        gil = PyGILState_Ensure();
+        PyOS_BeforeFork();
+    }
     pid_t pid = clone_child(order, is_plain(order) ? 0 : clone_flags(order->namespaces), pidfd, &mapped);
     if (pid == 0) {
         int arranged[PC_FD_COUNT];
@@ -252,9 +257,10 @@ pid_t pc_spawn(const struct pc_order *order, const int *fds, int lifeline, bool 
             fail_start(error, fds[PC_FD_CALL]);
         take_order(order, received);
         PyOS_AfterFork_Child();
-    } else
+    } else if (python)
         PyOS_AfterFork_Parent();
-    PyGILState_Release(gil);
+    if (python)
+        PyGILState_Release(gil);
     return pid;
 }
 

@@ -328,6 +328,8 @@ void pc_fill_fresh(void *target, const void *source, size_t size);
 int pc_probe_user_namespace(void);
 uint64_t pc_effective_capabilities(void);
 int pc_fingerprint(char *buffer, size_t size);
+int pc_fork_supervisor(const struct pc_order *order, const int *fds, const struct pc_watch *watch,
+                       int watched);
 
 /* stdlib.c */
 int pc_hold_stdlib(const char *path, const char *hidden);

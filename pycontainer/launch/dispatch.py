@@ -139,22 +139,27 @@ class Dispatch:
                 exchange.watch = self._watch
                 fds += self._watch.watched
                 watch = ffi.from_buffer("struct pc_watch *", self._watch.order)
-            try:
-                self._relay.follow(exchange)
-                exchange.supervisor = os.fork()
-                if exchange.supervisor == 0:
-                    # The terminal's signals are for the caller, who relays them; the supervisor's
-                    # death would be the container's.
-                    os.setsid()
-                    numbers = ffi.new("int[]", fds)
-                    lib.pc_supervise_one(order, numbers, watch, watched.fd, False)
-                    if run is not None:
+            numbers = ffi.new("int[]", fds)
+            self._relay.follow(exchange)
+            if run is None:
+                exchange.supervisor = lib.pc_fork_supervisor(order, numbers, watch, watched.fd)
+                if exchange.supervisor < 0:
+                    error, exchange.supervisor = -exchange.supervisor, 0
+                    raise OSError(error, os.strerror(error))
+            else:
+                try:
+                    exchange.supervisor = os.fork()
+                    if exchange.supervisor == 0:
+                        # The terminal's signals are for the caller, who relays them; the
+                        # supervisor's death would be the container's.
+                        os.setsid()
+                        lib.pc_supervise_one(order, numbers, watch, watched.fd, False)
                         run(fn, populate, allow)
-            finally:
-                # Whatever happens in the fork, a Ctrl-C of the caller's say: it must not return
-                # into the caller's code.
-                if os.getpid() != caller:
-                    os._exit(125)  # as child.FAILED
+                finally:
+                    # Whatever happens in the fork, a Ctrl-C of the caller's say: it must not
+                    # return into the caller's code.
+                    if os.getpid() != caller:
+                        os._exit(125)  # as child.FAILED
         self._send(exchange)
         return exchange
 

@@ -161,7 +161,7 @@ def start(
         lock_mapper=identity.by_parent,
     )
     order_flags = lib.PC_ORDER_PARENT_MAPS if identity.by_parent else 0
-    if command is not None and not fork:
+    if command is not None:
         order_flags |= lib.PC_ORDER_COMMAND
     namespaces = namespace_bits(container.namespaces)
 

@@ -20,6 +20,7 @@ ATTACH_C = "pycontainer/_native/attach.c"
 ATTRIBUTES_C = "pycontainer/_native/attributes.c"
 BIND_C = "pycontainer/_native/bind.c"
 BOUNDS = "pycontainer/plan/bounds.py"
+CACHE = "pycontainer/shell/cache.py"
 CALLER_C = "pycontainer/_native/caller.c"
 CGROUP = "pycontainer/launch/cgroup.py"
 CGROUP_C = "pycontainer/_native/cgroup.c"
@@ -36,6 +37,7 @@ DISPATCH = "pycontainer/launch/dispatch.py"
 EXCURSION = "pycontainer/excursion.py"
 EXCHANGE = "pycontainer/launch/exchange.py"
 SOCKETS = "pycontainer/launch/sockets.py"
+FETCHING = "pycontainer/shell/fetching.py"
 FILESYSTEM_C = "pycontainer/_native/filesystem.c"
 FORKSERVER = "pycontainer/launch/forkserver.py"
 IDENTITY = "pycontainer/launch/identity.py"
@@ -63,6 +65,7 @@ WATCH_C = "pycontainer/_native/watch.c"
 ARRANGEMENT = "pycontainer/declare/arrangement.py"
 TREE_C = "pycontainer/_native/tree.c"
 TREES = "pycontainer/build/trees.py"
+UNPACKING = "pycontainer/shell/unpacking.py"
 VISIT_C = "pycontainer/_native/visit.c"
 FILTERS = "pycontainer/launch/filters.py"
 LAYERS = "pycontainer/plan/layers.py"
@@ -113,6 +116,20 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "            if status.st_ino != inode and inode is not None:\n",
         "            if False:\n",
     ),
+    # Archives of root file systems.
+    "1e": (
+        UNPACKING,
+        "            if stat.S_ISLNK(mode):\n",
+        "            if stat.S_ISLNK(mode) and os.path.isdir(path):\n"
+        "                walked.append(part)\n"
+        "            elif stat.S_ISLNK(mode):\n",
+    ),
+    "1f": (UNPACKING, '        if ".." in parts or', "        if"),
+    "1g": (
+        UNPACKING,
+        "os.path.join(self._directory(parts[:-1], make=False), *parts[-1:])",
+        "os.path.join(self.root, *parts)",
+    ),
     "2": (
         RESOLVE_C,
         "        fd = (int)syscall(SYS_openat2, pc_root, path, &how, sizeof(how));",
@@ -138,6 +155,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "O_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC",
         "O_PLACE = os.O_PATH | os.O_CLOEXEC",
     ),
+    # Half-made software.
+    "3c": (CACHE, "    if os.path.islink(directory):\n", "    if False:\n"),
+    "3d": (CACHE, "            if not os.path.islink(path):\n", "            if True:\n"),
     "4": (RESOLVE_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_BENEATH,"),
     "4b": (RESOLVE_C, "RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,", "RESOLVE_NO_SYMLINKS,"),
     "4c": (
@@ -205,9 +225,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "    except KeyError as error:\n"
         "        _say_load_failure(error)\n        os._exit(FAILED)\n\n\ndef _forget_h",
         DISPATCH,
-        "                if os.getpid() != caller:\n"
-        "                    os._exit(125)  # as child.FAILED\n",
-        "                pass\n",
+        "                    if os.getpid() != caller:\n"
+        "                        os._exit(125)  # as child.FAILED\n",
+        "                    pass\n",
     ),
     "9b": (
         STDIO,
@@ -220,9 +240,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         '    fork = options.start_method == "fork"\n',
         "    fork = True\n",
         DISPATCH,
-        "                exchange.supervisor = os.fork()\n",
-        "                import ctypes, platform\n"
-        "                exchange.supervisor = ctypes.PyDLL(None).syscall("
+        "                    exchange.supervisor = os.fork()\n",
+        "                    import ctypes, platform\n"
+        "                    exchange.supervisor = ctypes.PyDLL(None).syscall("
         "56 if platform.machine() == 'x86_64' else 220, 17, 0, 0, 0, 0)\n",
     ),
     "11": (JOIN_C, *DUMPABLE),
@@ -451,6 +471,9 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     "31n": (SET_ID, "hooked or (identity.uid_map and guest_uid != 0)", "guest_uid != 0"),
     # A build step's, wherever its root file system is.
+    # An archive's.
+    "31p": (UNPACKING, "(member.mode & 0o777) | 0o400)", "member.mode)"),
+    "31q": (UNPACKING, "(member.mode & 0o1777) | 0o700", "member.mode"),
     "31o": (STEPPING, "os.geteuid() == 0 and _all_out_of_reach(rootfs, step)", "True"),
     "29": (
         IDENTITY_C,
@@ -512,6 +535,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "35c": (SHED_C, "    hide_arguments();\n", ""),
     "35d": (CLONE_C, "{\n    pc_shed_interpreter();\n    if (pc_run", "{\n    if (pc_run"),
     "35b": (FORKSERVER, "            _environment(preload),\n", "            dict(os.environ),\n"),
+    "35e": (FETCHING, '"LANG": "C.UTF-8", **env}', '"LANG": "C.UTF-8", **env, **os.environ}'),
     # The interpreter from where it lies.
     "37": (FILTERS, '(_BAD_ARCH, _ACTIONS["kill"])', '(_BAD_ARCH, _ACTIONS["allow"])'),
     "37b": (LAYERS, "every = (1 << bits) - 1", "every = (1 << 64) - 1"),
