@@ -15,7 +15,7 @@ from .results import Completed, ExitStatus, Usage, Verdict
 if TYPE_CHECKING:
     from .running import Running
 
-__all__ = ["GLANCE", "Event", "follow", "takes"]
+__all__ = ["GLANCE", "Event", "follow", "takes", "to_stdout"]
 
 GLANCE = 0.05
 """Seconds between looks at an event: no descriptor tells when it is set."""
@@ -84,6 +84,13 @@ def follow(
         raise
     assert running._completed is not None
     return running._completed
+
+
+def to_stdout(data: bytes) -> None:
+    """Write to this process's stdout, all of it."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(1, left) :]
 
 
 def takes(log: Any) -> tuple[Callable[[bytes], object], Callable[[], object]]:

@@ -126,10 +126,26 @@ def _make(place: str) -> None:
 
 def _encoded(spec: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(spec, ensure_ascii=False, indent=1).encode() + b"\n"
+        return _text_of(spec).encode()
     except UnicodeEncodeError:
         places = ", ".join(_not_utf_8("", spec))
         raise ValueError(f"config.json is UTF-8, which these are not: {places}") from None
+
+
+def _text_of(spec: dict[str, Any]) -> str:
+    """JSON with a line for each member of a section: json's own indentation is slow."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    sections = []
+    for name, value in spec.items():
+        if isinstance(value, dict):
+            rows = [f"  {encode(key)}: {encode(one)}" for key, one in value.items()]
+            text = "{\n" + ",\n".join(rows) + "\n }"
+        elif isinstance(value, list) and value:
+            text = "[\n" + ",\n".join(f"  {encode(one)}" for one in value) + "\n ]"
+        else:
+            text = encode(value)
+        sections.append(f" {encode(name)}: {text}")
+    return "{\n" + ",\n".join(sections) + "\n}\n"
 
 
 def _not_utf_8(where: str, value: Any) -> Iterator[str]:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import IO, Any, Literal, TypeAlias
 
-from ..launch.following import Event, follow, takes
+from ..launch.following import Event, follow, takes, to_stdout
 from ..launch.results import Completed, ExitStatus, Usage, Verdict
 from .reading import from_spec, read_config
 
@@ -83,7 +83,7 @@ def _run_here(
     container, argv = from_spec(spec, bundle=bundle)
     counted = container.limits is not None and container.limits.output is not None
     if take is None and counted:
-        take = _to_stdout
+        take = to_stdout
 
     # An empty pipe, as runtimes give: /dev/null is the host's own, whose mode root inside could
     # change where its id is that of root outside.
@@ -106,10 +106,4 @@ def _run_here(
         )
     finally:
         os.close(empty)
-    return follow(running, take or _to_stdout, cancel)
-
-
-def _to_stdout(data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(1, left) :]
+    return follow(running, take or to_stdout, cancel)

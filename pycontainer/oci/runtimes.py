@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import SetupError
-from ..launch.following import GLANCE, Event
+from ..errors import HelperError, SetupError
+from ..launch.following import GLANCE, Event, to_stdout
 from ..launch.results import Completed, ExitStatus, Usage, Verdict
 from ..plan.defaults import NULL_NUMBER
 from .annotations import PREFIX
@@ -89,7 +89,7 @@ class _Run:
         self._processors: list[int] | None = limits.get("cpu_affinity")
         self._take = take
         if take is None and self._most is not None:
-            self._take = _to_stdout
+            self._take = to_stdout
         self._enforced = _enforced(spec, limits, stage)
         self._amount = 0
         self._verdict: Verdict | None = None
@@ -324,7 +324,12 @@ class _Process:
     def reap(self) -> None:
         if self.pidfd < 0:
             return
-        _, self.status, used = os.wait4(self.pid, 0)
+        try:
+            _, self.status, used = os.wait4(self.pid, 0)
+        except ChildProcessError:
+            raise HelperError(
+                "the end of the runtime is not known: this process ignores SIGCHLD, or reaps all"
+            ) from None
         self._popen.returncode = self.status  # it is not to wait itself
         wall = time.monotonic() - self._began
         self.usage = Usage(used.ru_utime, used.ru_stime, wall, used.ru_maxrss * 1024)
@@ -394,9 +399,3 @@ def _is_null(fd: int) -> bool:
     except OSError:
         return True  # closed: there it would be opened
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == NULL_NUMBER
-
-
-def _to_stdout(data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(1, left) :]
