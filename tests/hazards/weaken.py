@@ -471,10 +471,10 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     "31n": (SET_ID, "hooked or (identity.uid_map and guest_uid != 0)", "guest_uid != 0"),
     # A build step's, wherever its root file system is.
+    "31o": (STEPPING, "os.geteuid() == 0 and _all_out_of_reach(rootfs, step)", "True"),
     # An archive's.
     "31p": (UNPACKING, "(member.mode & 0o777) | 0o400)", "member.mode)"),
     "31q": (UNPACKING, "(member.mode & 0o1777) | 0o700", "member.mode"),
-    "31o": (STEPPING, "os.geteuid() == 0 and _all_out_of_reach(rootfs, step)", "True"),
     "29": (
         IDENTITY_C,
         "        if (held && !(sets[BOUNDING] >> capability & 1) &&",
