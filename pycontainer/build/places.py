@@ -37,14 +37,14 @@ class Places:
 
     Arguments:
         rootfs: the root file system.
-        wanted: the places, in order, and whether each is a directory.
+        wanted: the places, in order: whether each is a directory, or what it links to.
         record: a file to be made that says what was made, for ``remove_places``.
 
     Raises:
         SetupError: there is no such root file system, or a place cannot be made.
     """
 
-    def __init__(self, rootfs: str, wanted: Iterable[tuple[str, bool]], record: str) -> None:
+    def __init__(self, rootfs: str, wanted: Iterable[tuple[str, bool | str]], record: str) -> None:
         self._made: list[tuple[list[str], int | None]] = []
         self._root = _open_root(rootfs)
         self._log = -1
@@ -53,16 +53,16 @@ class Places:
             self._log = os.open(record, how, 0o600)
             self._write(rootfs)
             _share(self._root)
-            for place, directory in wanted:
+            for place, kind in wanted:
                 try:
-                    self._make(place, directory)
+                    self._make(place, kind)
                 except OSError as error:
                     raise SetupError(error.errno or errno.EIO, None, place, _STEP) from None
         except BaseException:
             self.remove()
             raise
 
-    def _make(self, place: str, directory: bool) -> None:
+    def _make(self, place: str, kind: bool | str) -> None:
         above = [os.dup(self._root)]
         known: list[str] = []  # the names that lead to the last of them
         names = place.split("/")
@@ -80,8 +80,11 @@ class Places:
                 try:
                     fd = os.open(name, _LOOK, dir_fd=above[-1])
                 except FileNotFoundError:
-                    self._add(above[-1], [*known, name], directory or any(names))
+                    self._add(above[-1], [*known, name], True if any(names) else kind)
                     fd = os.open(name, _LOOK, dir_fd=above[-1])
+                if not any(names) and isinstance(kind, str):
+                    os.close(fd)  # it is there, whatever it is
+                    return
                 if not stat.S_ISLNK(os.fstat(fd).st_mode):
                     above.append(fd)
                     known.append(name)
@@ -102,11 +105,13 @@ class Places:
             for fd in above:
                 os.close(fd)
 
-    def _add(self, above: int, names: list[str], directory: bool) -> None:
+    def _add(self, above: int, names: list[str], kind: bool | str) -> None:
         # Before it is there: the caller may be killed at any moment.
         self._write(names)
         try:
-            if directory:
+            if isinstance(kind, str):
+                os.symlink(kind, names[-1], dir_fd=above)
+            elif kind:
                 os.mkdir(names[-1], 0o755, dir_fd=above)
             else:
                 how = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
@@ -212,7 +217,9 @@ def _remove(root: int, made: list[tuple[list[str], int | None]]) -> None:
                 continue
             if stat.S_ISDIR(status.st_mode):
                 os.rmdir(names[-1], dir_fd=fd)
-            elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
+            elif stat.S_ISLNK(status.st_mode) or (
+                stat.S_ISREG(status.st_mode) and status.st_size == 0
+            ):
                 os.unlink(names[-1], dir_fd=fd)
         except OSError:
             pass  # the step has filled, moved or removed it

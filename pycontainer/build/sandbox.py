@@ -89,6 +89,9 @@ def step_spec(
 ) -> dict[str, Any]:
     """The config.json of *step* in *rootfs*, as data for ``json``.
 
+    Links among its mounts are not in it, and optional binds are, as if they were none: ``run_step``
+    looks at the host.
+
     Arguments:
         rootfs: the root file system that it changes; a relative path is the bundle's.
         files: the directory of ``hosts`` and ``secrets/0`` and so on, the step's own files; "" for
@@ -184,7 +187,7 @@ def _mounts(
         _file(place, os.path.join(files, secret_name(number)), rootless)
         for number, place in enumerate(step.secrets)
     ]
-    mounts += [_bind(mount) for mount in step.mounts]
+    mounts += [_bind(mount) for mount in step.mounts if isinstance(mount, Mount)]
     return mounts
 
 

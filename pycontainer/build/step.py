@@ -21,6 +21,7 @@ from ..declare.checks import (
     text_of,
 )
 from ..declare.container import HOSTNAME_MAX, Environment
+from ..declare.entries import Symlink
 from ..declare.mounts import Mount
 
 __all__ = ["Secrets", "Step"]
@@ -104,8 +105,9 @@ class Step:
         hostname: the host name that it sees.
         user: its user and group id.
         env: its whole environment.
-        mounts: ``bind(source, target, writable=...)``: nosuid and nodev, as binds are.  Where the
-            root file system has no place for one, the place is made and removed afterwards.
+        mounts: ``bind(source, target, writable=...)``: nosuid and nodev, as binds are; and links,
+            as ``host_system()`` has them beside its binds.  Where the root file system has no place
+            for one, it is made, and removed afterwards; a link, where nothing is in its place.
         network: whether it has the host's network, and its /etc/resolv.conf; else none.
         secrets: the content (bytes) of files that it can read and not change, by their places.
             The step's user owns them.  Nothing is left of them when it ends.
@@ -121,7 +123,7 @@ class Step:
     hostname: str = "builder"
     user: tuple[int, int] = field(default=(0, 0), converter=_ids_of)
     env: Mapping[str, str] = field(factory=dict, converter=_environment_of)
-    mounts: tuple[Mount, ...] = field(default=(), converter=_mounts_of)
+    mounts: tuple[Mount | Symlink, ...] = field(default=(), converter=_mounts_of)
     network: bool = False
     secrets: Mapping[str, bytes] = field(factory=dict, converter=_secrets_of)
     fast_sync: bool = False
@@ -188,6 +190,9 @@ def _check_mounts(problems: Problems, mounts: Any) -> set[str]:
         problems.append(f"mounts must be a collection of bind(...), not {mounts!r}")
         return places
     for mount in mounts:
+        if isinstance(mount, Symlink):
+            _check_place(problems, "mounts", mount.path, places)
+            continue
         if not isinstance(mount, Mount) or mount.type != "bind":
             what = f"{mount.type} at {mount.target}" if isinstance(mount, Mount) else repr(mount)
             problems.append(
@@ -196,8 +201,6 @@ def _check_mounts(problems: Problems, mounts: Any) -> set[str]:
             continue
         if not (mount.nosuid and mount.nodev) or mount.device:
             problems.append(f"mounts: {mount.target}: a step's binds are nosuid and nodev")
-        if mount.optional:
-            problems.append(f"mounts: {mount.target}: a step's binds are not optional")
         _check_place(problems, "mounts", mount.target, places)
     return places
 

@@ -10,7 +10,11 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from attrs import evolve
+
 from ..declare.checks import StrPath
+from ..declare.entries import Symlink
+from ..declare.mounts import Mount
 from ..errors import SetupError
 from ..launch.results import Completed
 from ..oci.annotations import PREFIX
@@ -73,6 +77,7 @@ def run_step(
     if not isinstance(step, Step):
         raise TypeError(f"step must be a Step, not {type(step).__name__}")
     rootfs = os.path.abspath(rootfs)
+    step = _without_absent(step)
     ids = _ids_of(step, runtime)
     with start_run(_state(state), _clear) as run:
         _write_files(run, step)
@@ -102,12 +107,24 @@ def run_step(
             # There is nothing below a file, and crun takes what has the word for a directory.
             if "rro" in mount["options"] and not os.path.isdir(mount["source"]):
                 mount["options"].remove("rro")
-        places = list(_places(spec["mounts"]))
+        links = [one for one in step.mounts if isinstance(one, Symlink)]
+        places: list[tuple[str, bool | str]] = [(link.path, link.to) for link in links]
+        places.extend(_places(spec["mounts"]))
         _write(f"{run.path}/config.json", json.dumps(spec).encode(), 0o600)
         with Places(rootfs, places, f"{run.path}/{_MADE}"):
             from ..oci.running import run_bundle
 
             return run_bundle(run.path, runtime=runtime, log=log, cancel=cancel)
+
+
+def _without_absent(step: Step) -> Step:
+    """*step* without the optional binds of what the host does not have."""
+    kept = [
+        one
+        for one in step.mounts
+        if not (isinstance(one, Mount) and one.optional and not os.path.lexists(one.source or ""))
+    ]
+    return step if len(kept) == len(step.mounts) else evolve(step, mounts=kept)
 
 
 def _state(state: StrPath | None) -> str:
@@ -211,7 +228,8 @@ def _places(mounts: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
 
 def _all_out_of_reach(rootfs: str, step: Step) -> bool:
     """Whether only root can get at what root's *step* may write."""
-    places = [rootfs, *(mount.source for mount in step.mounts if mount.writable and mount.source)]
+    places = [rootfs]
+    places += [one.source or "/" for one in step.mounts if isinstance(one, Mount) and one.writable]
     return all(map(_is_out_of_reach, places))
 
 

@@ -57,7 +57,7 @@ SAYS = {
     ],
     "steps.py": [
         "secret of 7 bytes; exit status 0",
-        "secrets={'/run/secrets/token': ...}",
+        "secrets: {'/run/secrets/token': ...}",
         "ended:    exit status 0",
         "in the root: ['program', 'source']",
         "network: ['lo']",

@@ -74,6 +74,14 @@ def test_place_that_is_a_link_to_the_host(root, victim, record):
     assert not (root / str(victim).lstrip("/")).exists()
 
 
+def test_links_are_made_inside(root, victim, places):
+    (root / "way").symlink_to(victim)
+    with places(("/way/l", str(victim)), ("/l", str(victim)), ("/etc/l", "x")):
+        assert os.readlink(root / "l") == str(victim)
+        assert os.readlink(f"{root}{victim}/l") == str(victim)
+    assert not os.path.lexists(root / "l") and not os.path.lexists(root / "etc/l")
+
+
 def test_links_that_never_end(root, record):
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")

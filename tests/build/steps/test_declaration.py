@@ -7,7 +7,7 @@ import pickle
 import attrs
 import pytest
 
-from pycontainer import bind, device, tmpfs
+from pycontainer import bind, device, host_system, symlink, tmpfs
 from pycontainer.build import Step
 
 
@@ -116,11 +116,16 @@ def test_everything_that_is_wrong_is_reported_at_once():
             "secrets: /etc/hosts is a place that every step has already",
         ),
         ({"hostname": "x" * 65}, "hostname is 65 bytes long; the kernel takes 64"),
-        ({"mounts": [bind("/a", optional=True)]}, "mounts: /a: a step's binds are not optional"),
+        ({"mounts": [symlink("/l", "x"), bind("/a", "/l")]}, "mounts: /l is given twice"),
     ],
 )
 def test_what_is_wrong(fields, problem):
     assert problems_of(**fields) == [problem]
+
+
+def test_views_of_the_host_are_mounts():
+    step = Step(["true"], mounts=[host_system(), bind("/srv", optional=True)])
+    assert step.mounts == (*host_system(), bind("/srv", optional=True))
 
 
 def test_empty_arguments_and_values_are_some():

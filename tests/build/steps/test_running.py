@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontainer import SetupError, Verdict, bind
+from pycontainer import SetupError, Verdict, bind, host_system
 from pycontainer.build import Step, run_step
 from pycontainer.build.runs import runs_directory
 
@@ -197,6 +197,30 @@ def test_places_are_made_and_removed(run, root, tmp_path):
     )
     assert done.status.exit_code == 0, output
     assert sorted(path.relative_to(root) for path in root.rglob("*")) == before
+
+
+def test_host_system(tmp_path, state, runtime):
+    """In a root file system without anything; its links are gone afterwards too."""
+    root = tmp_path / "empty"
+    root.mkdir()
+    log: list[bytes] = []
+    mounts = [host_system(), bind(tmp_path / "absent", "/absent", optional=True)]
+    step = Step(["sh", "-c", "readlink /bin; echo x > /made"], mounts=mounts, env=ENV)
+    done = run_step(root, step, runtime=runtime, log=log.append, state=state)
+    assert done.verdict is Verdict.OK, log
+    assert b"".join(log).decode() == os.readlink("/bin") + "\n"
+    assert os.listdir(root) == ["made"]
+
+
+def test_links_stay_where_something_is(tmp_path, state, root):
+    (root / "lib64").unlink()
+    (root / "lib64").mkdir()
+    (root / "sbin").unlink()
+    (root / "sbin").symlink_to("elsewhere")
+    step = Step(["sh", "-c", "readlink /sbin; ls -d /lib64"], mounts=[host_system()], env=ENV)
+    with pytest.raises(SetupError):  # the loader is not where it was
+        run_step(root, step, log=bytes, state=state)
+    assert (root / "lib64").is_dir() and os.readlink(root / "sbin") == "elsewhere"
 
 
 def test_places_stay_when_something_is_in_them(run, root, tmp_path):
