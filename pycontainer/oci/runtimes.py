@@ -227,18 +227,17 @@ class _Run:
 
 def _enforced(spec: dict[str, Any], limits: dict[str, Any], stage: Stage) -> dict[str, str]:
     """What holds each limit."""
-    process, linux = spec.get("process") or {}, spec.get("linux") or {}
+    process = spec.get("process") or {}
     bounds = {one.get("type") for one in process.get("rlimits") or ()}
-    resources = linux.get("resources") or {}
     held = {name: how for name, how in _HERE.items() if limits.get(name) is not None}
     for name, kind in _RLIMITS.items():
         if kind in bounds:
             held.setdefault(name, kind)
     for name, key in (("memory", "memory"), ("cpus", "cpu"), ("processes", "pids")):
-        if resources.get(key):
-            held[name] = stage.not_held.get(key) or held.get(name, "")
-            if not stage.not_held:
-                held[name] = "a cgroup"
+        if key in stage.held:
+            held[name] = "a cgroup"
+        elif key in stage.not_held:
+            held[name] = stage.not_held[key]
     return held
 
 

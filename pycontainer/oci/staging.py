@@ -32,13 +32,15 @@ class Stage:
         prefix: the words before the runtime's own command line.
         options: the runtime's options.
         spec: the config.json for it, or None: the bundle's own.
-        not_held: limits that nothing holds, by name.
+        held: the resources that the runtime holds by a cgroup, in OCI's words.
+        not_held: those that nothing holds, and why.
     """
 
     def __init__(self) -> None:
         self.prefix: list[str] = []
         self.options: list[str] = []
         self.spec: dict[str, Any] | None = None
+        self.held: frozenset[str] = frozenset()
         self.not_held: dict[str, str] = {}
 
     def reaching(self, state: str) -> list[str]:
@@ -77,8 +79,11 @@ def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
     hybrid = is_hybrid()
     linux = spec.get("linux") or {}
     resources = linux.get("resources") or {}
-    if not root and _bounds(resources):
+    held = root and all(map(_has_controller, _bounds(resources)))
+    if _bounds(resources) and not held:
         stage.spec = _without_resources(stage, spec)
+    elif held:
+        stage.held = frozenset(_bounds(resources))
     if runtime == "crun" and not (root and (_bounds(resources) or resources.get("devices"))):
         stage.options = ["--cgroup-manager=disabled"]
     steps = []
@@ -116,6 +121,15 @@ def is_hybrid() -> bool:
     return found.get(_HIERARCHIES) == "tmpfs" and found.get(f"{_HIERARCHIES}/unified") == "cgroup2"
 
 
+def _has_controller(name: str) -> bool:
+    """Whether there is a cgroup controller for it, of either version, where runtimes look."""
+    try:
+        with open(f"{_HIERARCHIES}/cgroup.controllers") as file:
+            return name in file.read().split()
+    except OSError:
+        return os.path.isdir(f"{_HIERARCHIES}/{name}")
+
+
 def _bounds(resources: dict[str, Any]) -> list[str]:
     return [name for name in ("memory", "cpu", "pids") if resources.get(name)]
 
@@ -129,8 +143,8 @@ def _without_resources(stage: Stage, spec: dict[str, Any]) -> dict[str, Any]:
     if limits.get("strict", True) and needed:
         raise SetupError(
             errno.EPERM,
-            f"an OCI runtime holds linux.resources.{needed[0]} by a cgroup, which an ordinary user "
-            "cannot make; use runtime='native', run it as root, or say strict=False",
+            f"an OCI runtime holds linux.resources.{needed[0]} by a cgroup, which this user cannot "
+            "make here; use runtime='native', run it as root, or say strict=False",
             None,
             "hold the limits",
         )

@@ -188,6 +188,9 @@ def test_a_limit_that_takes_a_cgroup(tmp_path, runtime):
     done = run_bundle(loose.path, runtime=runtime, log=bytes)
     assert done.verdict is Verdict.OK
     assert done.enforced["memory"].startswith("not held")
+    few = write_bundle(tmp_path / "few", Container([SYSTEM], limits=Limits(processes=9)), ["true"])
+    done = run_bundle(few.path, runtime=runtime, log=bytes)
+    assert done.enforced == {"processes": "RLIMIT_NPROC"}
 
 
 @pytest.mark.is_root
