@@ -125,18 +125,20 @@ def _key(values: Mapping[str, list[str]], terminal: str | None) -> str | None:
     home = os.environ.get("HOME", "")
     try:
         where = os.getcwd()
-        kinds = [
-            stat.S_IFMT(os.stat(os.path.expanduser(one.partition("=")[0])).st_mode)
+        shared = [
+            (os.path.realpath(place), stat.S_IFMT(os.stat(place).st_mode))
             for name in ("--share", "--expose")
             for one in values.get(name, ())
+            for place in (os.path.expanduser(one.partition("=")[0]),)
         ]
     except OSError:
         return None  # which the long way puts into words
     known = (
         sorted(values.items()),
         [name for name in values if name in ("--share", "--expose")],
-        kinds,
+        shared,
         where,
+        os.path.realpath(cache_directory()),  # which is hidden in what is shared
         (os.getuid(), os.geteuid(), os.getgid()),
         (home, os.path.realpath(home)),
         (terminal, os.environ.get("TERMINFO")),
@@ -164,3 +166,7 @@ def _files(values: Mapping[str, list[str]], shell: Prepared) -> Iterator[str]:
         yield from venv_extensions(venv)
     yield from shell.env["PATH"].split(":")
     yield from NETWORK
+    # A link in the place of a file would have something else shown.
+    for step in shell.plan.steps:
+        if step.op is Op.BIND and not os.path.isdir(step.other):
+            yield step.other

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["needed_files"]
+__all__ = ["is_object", "needed_files"]
 
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3  # p_type
 _NULL, _NEEDED, _STRINGS, _RPATH, _RUNPATH = 0, 1, 5, 15, 29  # d_tag
@@ -53,7 +53,7 @@ def needed_files(programs: Iterable[str]) -> list[str]:
         if one is None:
             continue
         # Only what is an ELF file itself, or a hostile one could have any file shown.
-        if one.interpreter and _read(one.interpreter) is not None:
+        if os.path.isabs(one.interpreter) and is_object(one.interpreter):
             found[one.interpreter] = None
         rpath = () if one.runpath else (*one.rpath, *inherited)
         for name in one.needed:
@@ -62,6 +62,11 @@ def needed_files(programs: Iterable[str]) -> list[str]:
                 found[place] = None
                 waiting.append((place, rpath))
     return list(found)
+
+
+def is_object(path: str) -> bool:
+    """Whether there is an ELF file at *path*, which can be read."""
+    return _read(path) is not None
 
 
 def _find(name: str, user: _Object, rpath: tuple[str, ...]) -> str | None:
@@ -75,7 +80,8 @@ def _find(name: str, user: _Object, rpath: tuple[str, ...]) -> str | None:
 
 def _candidates(name: str, user: _Object, rpath: tuple[str, ...]) -> Iterator[str]:
     if "/" in name:
-        yield name
+        if os.path.isabs(name):  # else it depends on where one is
+            yield name
         return
     for directory in (*rpath, *user.runpath):
         yield os.path.join(directory, name)

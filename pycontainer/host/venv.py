@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from ..declare.mounts import bind
-from .mounts import VENV_DIRECTORIES, HostView, View, hops, is_crowded
+from .mounts import SHARED_PREFIXES, VENV_DIRECTORIES, HostView, View, hops, is_crowded
 
 __all__ = ["venv_extensions", "venv_libraries", "venv_settings", "venv_view"]
 
@@ -53,6 +53,9 @@ def venv_view(
     executable = os.path.join(directory, "bin", "python")
     if not os.path.exists(executable):
         raise FileNotFoundError(2, "the interpreter is gone", os.path.realpath(executable))
+    # Where this link leads is shown, wherever that is.
+    if not os.path.isfile(executable) or not os.access(executable, os.X_OK):
+        raise FileNotFoundError(2, "the interpreter is no program", os.path.realpath(executable))
     version = _version(settings, directory)
     base = _base_prefix(settings, executable, version)
     view = View()
@@ -60,12 +63,15 @@ def venv_view(
     if place is not None:
         pass
     elif is_crowded(directory):
-        for name in sorted(VENV_DIRECTORIES | {"pyvenv.cfg"}):
-            view.show(os.path.join(directory, name))
+        names = sorted(VENV_DIRECTORIES | {"pyvenv.cfg"})
+        for part in _within(directory, (os.path.join(directory, name) for name in names)):
+            view.show(part)
     else:
         view.show(directory)
     if is_crowded(base):
-        for part in _python_parts(base, version, settings):
+        parts = _python_parts(base, version, settings)
+        # A prefix of the host's may be made of links (stow).
+        for part in parts if os.path.realpath(base) in SHARED_PREFIXES else _within(base, parts):
             view.show(part)
     else:
         view.show(base)
@@ -103,7 +109,7 @@ def venv_libraries(directory: str) -> list[str]:
     Raises:
         FileNotFoundError: as ``venv_view``.
     """
-    from .libraries import needed_files
+    from .libraries import is_object, needed_files
 
     programs = [os.path.join(directory, "bin", "python")]
     for place in venv_extensions(directory):
@@ -118,10 +124,21 @@ def venv_libraries(directory: str) -> list[str]:
     # No library names this one: glibc loads it when a thread is cancelled (pthread_cancel(3)).
     for one in found:
         sibling = os.path.join(os.path.dirname(one), "libgcc_s.so.1")
-        if os.path.basename(one).startswith("libc.so") and os.path.exists(sibling):
+        if os.path.basename(one).startswith("libc.so") and is_object(sibling):
             found.append(sibling)
             break
     return [*dict.fromkeys(found)]
+
+
+def _within(directory: str, places: Iterable[str]) -> Iterator[str]:
+    """Those of *places* that do not lead out of *directory* by a link.
+
+    It may have come with a project, made so that something else of the host would be shown.
+    """
+    real = os.path.realpath(directory)
+    for place in places:
+        if os.path.realpath(place).startswith(real + "/"):
+            yield place
 
 
 def _version(settings: dict[str, str], directory: str) -> str:

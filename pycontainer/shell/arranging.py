@@ -151,6 +151,7 @@ def _without_repetitions(items: list[Item]) -> list[Item]:
             if (
                 isinstance(above, Mount)
                 and above.type == "bind"
+                and above.recursive
                 and f"{above.source}{place[len(above.target) :]}" == item.source
                 and evolve(above, target=place, source=item.source, optional=item.optional) == item
             ):

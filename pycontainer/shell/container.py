@@ -8,9 +8,11 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from attrs import evolve
+
 from ..declare.arrangement import Item
 from ..declare.capabilities import ALL
-from ..declare.checks import StrPath, text_of
+from ..declare.checks import StrPath, parents, text_of
 from ..declare.container import Container
 from ..declare.entries import Symlink, file, symlink
 from ..declare.mounts import Mount, bind, tmpfs
@@ -256,17 +258,27 @@ def _hidden(cache: str, given: Iterable[Item]) -> Iterator[Mount]:
     """What keeps writable binds from showing *cache*: whoever writes there decides about the next
     shell."""
     place = os.path.realpath(cache)
-    for item in given:
-        if not isinstance(item, Mount) or not item.writable or item.source is None:
+    mounts = {item.target: item for item in given if isinstance(item, Mount)}
+    for item in mounts.values():
+        if not item.writable or item.source is None:
             continue
         source = os.path.realpath(item.source)
-        if _is_below(place, source):
-            try:
-                os.makedirs(place, 0o700, exist_ok=True)
-            except OSError:
-                continue  # then nobody can have one
-            target = os.path.normpath(item.target + place[len(source.rstrip("/")) :])
-            yield tmpfs(target, mode=0o700)
+        if not _is_below(place, source):
+            continue
+        try:
+            os.makedirs(place, 0o700, exist_ok=True)
+        except OSError:
+            continue  # then nobody can have one
+        target = os.path.normpath(item.target + place[len(source.rstrip("/")) :])
+        yield tmpfs(target, mode=0o700)
+        # No more can what lies above it be renamed, and made anew with another cache in it: a
+        # directory on which something is mounted stays where it is (rename(2), EBUSY).
+        for above in parents(target):
+            nearest = next((mounts[one] for one in (above, *parents(above)) if one in mounts), None)
+            if above == item.target or nearest is not item:
+                break
+            inner = os.path.normpath(source + above[len(item.target.rstrip("/")) :])
+            yield evolve(item, source=inner, target=above, recursive=False)
 
 
 def _is_below(path: str, directory: str) -> bool:

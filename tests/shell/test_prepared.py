@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -171,6 +172,57 @@ def test_a_container_does_not_reach_the_cache(project, tmp_path):
     (cache / "kept").touch()
     assert pc.call_with_container(container, write) == ["planted"]
     assert sorted(path.name for path in cache.iterdir()) == ["kept", "libraries"]
+
+
+def test_nor_can_it_put_another_in_its_place(project, tmp_path):
+    tmp_path.chmod(0o777)
+    above = tmp_path / "above"
+    cache = Cache(above / "between/pycontainer")
+    Path(cache.directory).mkdir(parents=True)
+    for place in (above, above / "between"):
+        place.chmod(0o777)
+    container = shell_container(cwd=project, share=[tmp_path], cache=cache)
+
+    def replace():
+        refused = []
+        for place in (above / "between/pycontainer", above / "between", above):
+            try:
+                place.rename(f"{place}-aside")
+            except OSError as error:
+                refused.append(error.errno)
+        (above / "between/beside").touch()
+        return refused
+
+    assert pc.call_with_container(container, replace) == [errno.EBUSY] * 3
+    assert sorted(os.listdir(above / "between")) == ["beside", "pycontainer"]
+
+
+def test_a_read_only_share_above_the_cache_stays_so(project, tmp_path):
+    inner = tmp_path / "inner"
+    cache = Cache(inner / "between/pycontainer")
+    container = shell_container(cwd=project, share=[tmp_path], expose=[inner], cache=cache)
+
+    def write():
+        (inner / "between/planted").touch()
+
+    with pytest.raises(OSError, match="Read-only"):
+        pc.call_with_container(container, write)
+
+
+@pytest.mark.parametrize("name", ["", "file"])
+def test_links_that_lead_elsewhere_now(project, tmp_path, name):
+    """What the short way would show, the long way would not."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    link = tmp_path / "link"
+    for place in (first, second):
+        place.mkdir(mode=0o755)
+        (place / "file").write_text("x")
+    link.symlink_to(first)
+    shared = link / name
+    assert [way("--expose", shared), way("--expose", shared)] == ["long", "short"]
+    link.unlink()
+    link.symlink_to(second)
+    assert way("--expose", shared) == "long"
 
 
 def test_it_is_no_place_to_be_in(project, tmp_path):

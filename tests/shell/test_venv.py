@@ -219,6 +219,73 @@ def test_interpreter_that_is_gone(environment):
         provide(Venv(directory))
 
 
+# ---- environments that came with somebody's project: links lead where they like ----
+
+
+@pytest.fixture
+def secrets(tmp_path):
+    place = tmp_path / "secrets"
+    place.mkdir()
+    (place / "key").write_text("secret")
+    return place
+
+
+@pytest.mark.parametrize("name", [".", "key"])
+def test_an_interpreter_that_is_none(environment, secrets, name):
+    directory = environment()
+    (directory / "bin/python").unlink()
+    (directory / "bin/python").symlink_to(secrets / name)
+    with pytest.raises(SoftwareError, match="the interpreter is no program"):
+        provide(Venv(directory))
+
+
+def test_links_out_of_a_crowded_environment(environment, secrets):
+    directory = environment()
+    (directory / "src").mkdir()
+    (directory / "share").symlink_to(secrets)
+    assert str(secrets) not in places(provide(Venv(directory)))
+
+
+def test_links_out_of_an_environment_that_is_its_own_prefix(tmp_path, secrets):
+    env, _ = foreign(tmp_path, "version = 3.9\nhome = %s/bin\n" % (tmp_path / "env"))
+    (env / "lib/python3.9/os.py").write_text("")
+    (env / "src").mkdir()
+    (env / "lib64").mkdir()
+    (env / "lib64/python3.9").symlink_to(secrets)
+    (env / "lib/libpython3.9.so").symlink_to(secrets)
+    shown = places(provide(Venv(env)))
+    assert shown & {f"{env}/lib", f"{env}/bin"}
+    assert not shown & {str(secrets), f"{env}/lib64/python3.9", f"{env}/lib/libpython3.9.so"}
+
+
+def test_a_library_that_a_link_has_replaced(environment, tmp_path, monkeypatch, secrets):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    directory = environment()
+    site = directory / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    libraries = tmp_path / "libraries"
+    libraries.mkdir()
+    compile_ = ["gcc", "-w", "-x", "c", "-", "-shared", "-o"]
+    code = b"int f() { return 0; }"
+    # "libc.so.6" would bring a libgcc_s.so.1 that is beside it.
+    for name in ("key", "libc.so.6"):
+        target = libraries / name
+        subprocess.run([*compile_, target, f"-Wl,-soname={name}"], input=code, check=True)
+    (libraries / "libgcc_s.so.1").symlink_to(secrets / "key")
+    options = ["-Wl,--no-as-needed", f"-Wl,-rpath,{libraries}", "-x", "none"]
+    subprocess.run(
+        [*compile_, site / "x.so", *options, libraries / "key", libraries / "libc.so.6"],
+        input=code,
+        check=True,
+    )
+    for _ in range(2):
+        shown = places(provide(Venv(directory)))
+        assert str(libraries / "key") in shown
+        assert str(libraries / "libgcc_s.so.1") not in shown
+    libraries.rename(tmp_path / "aside")
+    libraries.symlink_to(secrets)
+    assert str(libraries / "key") not in places(provide(Venv(directory)))
+
+
 def test_standard_library_that_is_gone(tmp_path):
     env, base = foreign(tmp_path, "home = {base}/bin\n")
     Path(base, "lib/python3.9/os.py").unlink()

@@ -41,9 +41,10 @@ def remembered_libraries(directory: str, cache: Cache | None) -> list[str]:
     """``venv_libraries``, looked for anew when something has been installed."""
 
     def look() -> tuple[list[str], list[str]]:
+        found = venv_libraries(directory)
         python = f"{directory}/bin/python"
-        files = [*venv_extensions(directory), python, "/etc/ld.so.cache"]
-        return venv_libraries(directory), files
+        # Who can write to a project could put a link in a library's place.
+        return found, [*venv_extensions(directory), python, "/etc/ld.so.cache", *found]
 
     shelf = os.path.join(cache_directory() if cache is None else cache.directory, "libraries")
     return remembered(shelf, directory, look)
