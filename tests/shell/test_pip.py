@@ -394,13 +394,24 @@ def test_settings_for_uv():
     assert uv_settings({"client-cert": "/etc/mine.pem"}) is None
 
 
-def test_other_settings_are_another_entry(index, cache, monkeypatch):
-    first = provide(Pip("probe"), cache=cache)
+def test_other_settings_and_packages_are_other_entries(index, monkeypatch):
+    asked = []
+
+    def entry(self, kind, key, make, **_):
+        asked.append((self.directory, kind, key))
+        raise LookupError
+
+    monkeypatch.setattr(Cache, "entry", entry)
+
+    def ask(*requirements):
+        with pytest.raises(LookupError):
+            provide(Pip(requirements))
+        return asked[-1]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/of/caches")
+    first = ask("probe", "other")
+    assert first[:2] == ("/home/of/caches/pycontainer", "pip")
+    assert ask("other", "probe", "probe") == first
+    assert ask("probe") != first
     monkeypatch.setenv("PIP_PRE", "1")
-    assert provide(Pip("probe"), cache=cache) != first
-
-
-def test_default_cache_is_the_users(index, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    provide(Pip("probe"))
-    assert entries(Cache(tmp_path / "xdg/pycontainer"))
+    assert ask("probe", "other") != first
