@@ -150,8 +150,9 @@ class Places:
         self.remove()
 
 
-def remove_places(record: str) -> None:
-    """Remove the places that a caller made who has died.
+def remove_places(record: str) -> bool:
+    """Remove the places that a caller made who has died.  Whether that is done with: others may be
+    using the root file system.
 
     Arguments:
         record: of its ``Places``.  Nothing happens if it is not there.
@@ -161,7 +162,7 @@ def remove_places(record: str) -> None:
             lines = [json.loads(line) for line in file if line.endswith("\n")]
         root = _open_root(lines.pop(0))
     except (OSError, IndexError, SetupError):
-        return
+        return True
     made: list[tuple[list[str], int | None]] = []
     for line in lines:
         if isinstance(line, list):
@@ -169,7 +170,7 @@ def remove_places(record: str) -> None:
         else:
             made[-1] = (made[-1][0], line)
     try:
-        _remove(root, made)
+        return _remove(root, made)
     finally:
         os.close(root)
 
@@ -199,11 +200,11 @@ def _share(root: int) -> None:
             time.sleep(0.001)
 
 
-def _remove(root: int, made: list[tuple[list[str], int | None]]) -> None:
+def _remove(root: int, made: list[tuple[list[str], int | None]]) -> bool:
     try:
         fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return  # another step is at work here
+        return False  # another step is at work here
     for names, inode in reversed(made):
         fd = os.dup(root)
         try:
@@ -225,3 +226,4 @@ def _remove(root: int, made: list[tuple[list[str], int | None]]) -> None:
             pass  # the step has filled, moved or removed it
         finally:
             os.close(fd)
+    return True

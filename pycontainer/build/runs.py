@@ -138,12 +138,13 @@ class Run:
         self.remove()
 
 
-def start_run(directory: str, clear: Callable[[str], object]) -> Run:
+def start_run(directory: str, clear: Callable[[str], bool]) -> Run:
     """A new run in *directory*, after those that have died are cleared up.
 
     Arguments:
         directory: of all runs; it is made if it is not there.
-        clear: called with the path of each run that has died, before that is removed.
+        clear: called with the path of each run that has died; whether that can be removed now, or
+            is left for the next start.
 
     Raises:
         SetupError: *directory* is another user's or open to others.
@@ -151,8 +152,8 @@ def start_run(directory: str, clear: Callable[[str], object]) -> Run:
     dead = _dead(directory)
     try:
         for _, path in dead:
-            clear(path)
-            _remove(path)
+            if clear(path):
+                _remove(path)
     finally:
         for fd, _ in dead:
             os.close(fd)

@@ -34,6 +34,7 @@ Runtime: TypeAlias = Literal["native", "runc", "crun"]
 
 _RESOLV_CONF = "/etc/resolv.conf"
 _MADE = "made"
+_SECRETS = os.path.dirname(secret_name(0))
 IDS_MOST = 65536
 """As many as there are on a usual system, and as unshare(1) --map-auto gives."""
 
@@ -131,12 +132,20 @@ def _state(state: StrPath | None) -> str:
     return runs_directory() if state is None else os.path.abspath(state)
 
 
-def _clear(path: str) -> None:
-    """Undo what a run has left outside its directory."""
+def _clear(path: str) -> bool:
+    """Undo what a run has left outside its directory; whether that is done with.  Its secrets go in
+    any case."""
     # A native container ends with its caller.  A runtime goes on, and makes places of its own; what
     # it knows of the container ``run_bundle`` clears up.
     end_processes_of(path)
-    remove_places(f"{path}/{_MADE}")
+    if remove_places(f"{path}/{_MADE}"):
+        return True
+    for name in os.listdir(path):
+        if name == _SECRETS:
+            shutil.rmtree(f"{path}/{name}")
+        elif name != _MADE:
+            os.unlink(f"{path}/{name}")
+    return False
 
 
 class _Ids(NamedTuple):
@@ -198,7 +207,7 @@ def _write_files(run: Run, step: Step) -> None:
     _write(f"{run.path}/{HOSTS}", HOSTS_TEXT, 0o644)
     if not step.secrets:
         return
-    os.mkdir(f"{run.path}/secrets", 0o700)
+    os.mkdir(f"{run.path}/{_SECRETS}", 0o700)
     for number, value in enumerate(step.secrets.values()):
         path = f"{run.path}/{secret_name(number)}"
         if os.geteuid() == 0:

@@ -82,6 +82,18 @@ def test_links_are_made_inside(root, victim, places):
     assert not os.path.lexists(root / "l") and not os.path.lexists(root / "etc/l")
 
 
+def test_places_of_the_dead_wait_for_the_living(root, record, places):
+    dead = Places(str(root), [("/run/x", True)], record)
+    os.close(dead._root)  # as the kernel does
+    living = places(("/run/x", True))
+    assert not remove_places(record)
+    assert (root / "run/x").is_dir()
+    living.remove()
+    assert remove_places(record)
+    assert not (root / "run").exists()
+    assert remove_places(record + "absent")
+
+
 def test_links_that_never_end(root, record):
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")

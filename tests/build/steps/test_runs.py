@@ -42,6 +42,7 @@ def test_the_dead_are_cleared_up(tmp_path):
     def clear(path):
         assert os.path.exists(f"{path}/secret")
         seen.append(path)
+        return True
 
     with start_run(str(directory), clear) as run:
         assert sorted(seen) == sorted(run.path for run in dead)
@@ -52,7 +53,7 @@ def test_the_dead_are_cleared_up(tmp_path):
 def test_one_that_cannot_be_cleared_up_is_left_for_the_next(tmp_path):
     directory = tmp_path / "runs"
     for _ in range(2):
-        os.close(start_run(str(directory), lambda path: None)._fd)
+        os.close(start_run(str(directory), lambda path: True)._fd)
         os.rename(*_aside(directory))
     _back(directory)
 
@@ -66,7 +67,17 @@ def test_one_that_cannot_be_cleared_up_is_left_for_the_next(tmp_path):
         fd = os.open(directory / name, os.O_RDONLY)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(fd)
-    start_run(str(directory), lambda path: None).remove()
+    start_run(str(directory), lambda path: True).remove()
+    assert not directory.exists()
+
+
+def test_one_that_is_not_done_with_is_left_for_the_next(tmp_path):
+    directory = tmp_path / "runs"
+    dead = start_run(str(directory), nothing)
+    os.close(dead._fd)
+    start_run(str(directory), lambda path: False).remove()
+    assert os.path.exists(dead.path)
+    start_run(str(directory), lambda path: True).remove()
     assert not directory.exists()
 
 
