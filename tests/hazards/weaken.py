@@ -417,7 +417,11 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
         "MS_REC | MS_SLAVE, NULL)",
     ),
     # The masks where uid 0 is the host's own, and the map that keeps its files its own.
-    "26": (COMPILE, 'if "user" in container.namespaces and start != 0:', "if True:"),
+    "26": (
+        COMPILE,
+        'if "mnt" not in container.namespaces or ("user" in container.namespaces and start != 0):',
+        "if True:",
+    ),
     "26b": (IDENTITY, '_mount_map(guests[0]) if idmapped else "",', '"",'),
     # A cgroup namespace that begins above the container's own limits.
     "27": (CGROUP_C, "&& unshare(CLONE_NEWCGROUP) != 0)", "&& false)"),
