@@ -36,6 +36,7 @@ DISCARD = "pycontainer/launch/discard.py"
 DISPATCH = "pycontainer/launch/dispatch.py"
 EXCURSION = "pycontainer/excursion.py"
 EXCHANGE = "pycontainer/launch/exchange.py"
+HEARING = "pycontainer/launch/hearing.py"
 SOCKETS = "pycontainer/launch/sockets.py"
 FETCHING = "pycontainer/shell/fetching.py"
 FILESYSTEM_C = "pycontainer/_native/filesystem.c"
@@ -180,7 +181,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     # The reason for a refusal that is lost on the way.
     "5e": (
-        EXCHANGE,
+        HEARING,
         "            # it had said: why it died, for one.\n            return True\n",
         '            message, fds = b"", []\n',
     ),
@@ -314,7 +315,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # failure after the start.
     "16": (RUNNING, 'if self._returns != "pickle":', "if False:"),
     "16b": (TRANSPORT, "if seals & _SEALS != _SEALS:", "if False:"),
-    "16c": (EXCHANGE, "elif not self.ready and kind in _BEFORE", "elif kind in _BEFORE"),
+    "16c": (HEARING, "elif not self.ready and kind in _BEFORE", "elif kind in _BEFORE"),
     # Descriptors that nobody asked for.
     "16d": (
         SOCKETS,
