@@ -19,6 +19,7 @@ from ..errors import SetupError
 from ..launch.results import Completed
 from ..oci.annotations import PREFIX
 from ..oci.orphans import end_processes_of
+from ..oci.state import sweep
 from .places import Places, remove_places
 from .runs import Run, runs_directory, start_run
 from .sandbox import HOSTS, HOSTS_TEXT, Extent, secret_name, step_spec
@@ -135,9 +136,9 @@ def _state(state: StrPath | None) -> str:
 def _clear(path: str) -> bool:
     """Undo what a run has left outside its directory; whether that is done with.  Its secrets go in
     any case."""
-    # A native container ends with its caller.  A runtime goes on, and makes places of its own; what
-    # it knows of the container ``run_bundle`` clears up.
+    # A native container ends with its caller.  A runtime goes on, and makes places of its own.
     end_processes_of(path)
+    sweep()
     if remove_places(f"{path}/{_MADE}"):
         return True
     for name in os.listdir(path):
