@@ -8,23 +8,19 @@ import os
 import select
 import shutil
 import signal
-import stat
 import subprocess
 import time
-from collections.abc import Callable
 from typing import Any
 
-from ..errors import HelperError, SetupError
+from ..errors import SetupError
 from ..launch.following import GLANCE, Event, to_stdout
 from ..launch.results import Completed, ExitStatus, Usage, Verdict
-from ..plan.defaults import NULL_NUMBER
 from .annotations import PREFIX
+from .process import Process, Take
 from .staging import Stage, stage_for
 from .state import State, opened, sweep
 
 __all__ = ["run_by"]
-
-Take = Callable[[bytes], object]
 
 _PATIENCE = 3.0
 """Seconds for a runtime to end after its container has been deleted."""
@@ -123,17 +119,17 @@ class _Run:
         status, usage = process.status, process.usage
         return self._completed(status, usage, time.monotonic() - began, log)
 
-    def _start(self, command: list[str]) -> _Process:
+    def _start(self, command: list[str]) -> Process:
         known = os.sched_getaffinity(0)
         if self._processors is not None:
             os.sched_setaffinity(0, self._processors)  # this thread's, and what it starts
         try:
-            return _Process(command, self._take)
+            return Process(command, self._take)
         finally:
             if self._processors is not None:
                 os.sched_setaffinity(0, known)
 
-    def _follow(self, process: _Process, began: float) -> None:
+    def _follow(self, process: Process, began: float) -> None:
         poll = select.poll()
         poll.register(process.pidfd, select.POLLIN)
         for fd in process.outputs:
@@ -167,7 +163,7 @@ class _Run:
             return max(0.0, began + self._wall_time - time.monotonic()) * 1000 + 1
         return None
 
-    def _look(self, began: float, process: _Process) -> None:
+    def _look(self, began: float, process: Process) -> None:
         """See whether it has to end."""
         if self._verdict is not None:
             return
@@ -200,7 +196,7 @@ class _Run:
             check=False,
         )
 
-    def _kill(self, process: _Process) -> None:
+    def _kill(self, process: Process) -> None:
         """End the container, which may be in the making, and the runtime."""
         deadline = time.monotonic() + _PATIENCE
         while not process.wait(0.0):
@@ -255,87 +251,6 @@ _RLIMITS = {
 }
 
 
-class _Process:
-    """The runtime's process, reaped with its usage.
-
-    Attributes:
-        pid, pidfd: its own.
-        outputs: the pipes that come from it, and what takes what is in them.
-
-    It never has /dev/null: runtimes give their streams to the container's user, and that one is
-    the host's.
-    """
-
-    def __init__(self, command: list[str], take: Take | None) -> None:
-        self._began = time.monotonic()
-        streams: list[int | None] = [None, None, None]
-        self.outputs: dict[int, Take] = {}
-        closing: list[int] = []
-        if take is not None or _is_null(0):
-            empty, writer = os.pipe2(os.O_CLOEXEC)
-            streams[0] = empty
-            os.close(writer)
-            closing.append(empty)
-        for number in (1, 2):
-            if take is not None and number == 2:
-                streams[2] = streams[1]
-            elif take is not None or _is_null(number):
-                reader, writer = os.pipe2(os.O_CLOEXEC)
-                streams[number] = writer
-                closing.append(writer)
-                os.set_blocking(reader, False)
-                self.outputs[reader] = take or len
-        try:
-            self._popen = subprocess.Popen(
-                command,
-                stdin=streams[0],
-                stdout=streams[1],
-                stderr=streams[2],
-                env={"PATH": os.environ.get("PATH", os.defpath)},
-                umask=0,  # runc cuts the modes of what it copies; the container's umask is its own
-            )
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            for fd in closing:
-                os.close(fd)
-        self.pid = self._popen.pid
-        self.pidfd = os.pidfd_open(self.pid)
-        self.status = 0
-        self.usage = Usage(0.0, 0.0, 0.0, 0)
-
-    def close(self) -> None:
-        """Close the pipes."""
-        for fd in self.outputs:
-            os.close(fd)
-        self.outputs = {}
-
-    def wait(self, timeout: float) -> bool:
-        """Whether it has ended, after at most *timeout* seconds."""
-        if self.pidfd < 0:
-            return True
-        return bool(select.select([self.pidfd], [], [], timeout)[0])
-
-    def kill(self) -> None:
-        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-
-    def reap(self) -> None:
-        if self.pidfd < 0:
-            return
-        try:
-            _, self.status, used = os.wait4(self.pid, 0)
-        except ChildProcessError:
-            raise HelperError(
-                "the end of the runtime is not known: this process ignores SIGCHLD, or reaps all"
-            ) from None
-        self._popen.returncode = self.status  # it is not to wait itself
-        wall = time.monotonic() - self._began
-        self.usage = Usage(used.ru_utime, used.ru_stime, wall, used.ru_maxrss * 1024)
-        os.close(self.pidfd)
-        self.pidfd = -1
-
-
 def _used(pid: int) -> float:
     """Processor time of all below a process, in seconds."""
     ticks = 0
@@ -381,6 +296,11 @@ def _raise_failure(log: str) -> None:
     error = SetupError(number, words, None, step)
     for line in said[:-1]:
         error.add_note(line)
+    if "no user mapping found" in words:
+        error.add_note(
+            "runc needs an id for the container's 0; crun does not.  Give this user some: "
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+        )
     raise error
 
 
@@ -390,11 +310,3 @@ _ERRORS = {
     "permission denied": errno.EACCES,
     "not permitted": errno.EPERM,
 }
-
-
-def _is_null(fd: int) -> bool:
-    try:
-        found = os.fstat(fd)
-    except OSError:
-        return True  # closed: there it would be opened
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == NULL_NUMBER

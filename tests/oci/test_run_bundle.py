@@ -193,6 +193,23 @@ def test_a_limit_that_takes_a_cgroup(tmp_path, runtime):
     assert done.enforced == {"processes": "RLIMIT_NPROC"}
 
 
+@pytest.mark.unprivileged
+def test_a_user_without_subordinate_ids(tmp_path):
+    container = Container([SYSTEM], guest_uid=1000, guest_gid=1000)
+    bundle = write_bundle(tmp_path / "bundle", container, ["id", "-u"])
+    spec = bundle.spec
+    for key in ("uidMappings", "gidMappings"):
+        spec["linux"][key] = [one for one in spec["linux"][key] if one["containerID"] == 1000]
+    (tmp_path / "bundle" / "config.json").write_text(json.dumps(spec))
+    for runtime in ("native", "crun"):
+        said: list[bytes] = []
+        run_bundle(bundle.path, runtime=runtime, log=said.append)
+        assert said == [b"1000\n"]
+    with pytest.raises(SetupError) as caught:
+        run_bundle(bundle.path, runtime="runc", log=bytes)
+    assert "--add-subuids" in caught.value.__notes__[-1]
+
+
 @pytest.mark.is_root
 def test_a_limit_of_memory(tmp_path, runtime):
     bundle = shell(tmp_path, "tail /dev/zero", limits=Limits(memory="32m", wall_time=50))
