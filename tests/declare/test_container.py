@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -503,10 +504,11 @@ def test_a_front_door_makes_the_same_container_once():
 
 def test_a_wrong_option_is_not_taken_for_a_right_one_that_equals_it():
     to_container([], {"writable_root": True, "guest_uid": 1})
-    for options in (
+    wrong: list[Any] = [
         {"writable_root": 1, "guest_uid": 1},
         {"writable_root": True, "guest_uid": 1.0},
-    ):
+    ]
+    for options in wrong:
         with pytest.raises(ValueError, match=r"writable_root|guest_uid"):
             to_container([], options)
 
