@@ -163,7 +163,7 @@ def test_ranges_from_the_users_own_id_on():
 @pytest.mark.parametrize("field", ["host_uid_start", "host_gid_start"])
 def test_ranges_from_another_id_on(field):
     starts = {"host_uid_start": os.geteuid(), "host_gid_start": os.getegid()} | {field: 123456}
-    with pytest.raises(SetupError, match="first id is its own .*, not 123456") as caught:
+    with pytest.raises(SetupError, match=r"first id is its own .*, not 123456") as caught:
         identity_of(Container(host_uids=10, **starts), False, ((1, 20), (1, 20)))
     assert caught.value.errno == errno.EPERM
 
