@@ -15,7 +15,7 @@ from .listing import age_of
 from .mountinfo import MountLine, parse_mountinfo
 from .network import read_network, sockets_of
 from .owners import user_name
-from .procfs import KINDS, ProcessDirectory, Sample
+from .procfs import KINDS, MOST_ENVIRONMENT, ProcessDirectory, Sample
 from .report import (
     IdRange,
     Inspection,
@@ -228,7 +228,7 @@ class _Reader:
         return None if label in ("", "unconfined", "kernel") else label
 
     def _environment(self) -> dict[str, str]:
-        words = self.directory.read("environ").split(b"\0")
+        words = self.directory.read("environ", MOST_ENVIRONMENT).split(b"\0")
         pairs = (os.fsdecode(word).partition("=") for word in words if b"=" in word)
         return {name: value for name, _, value in pairs}
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .mountinfo import parse_mountinfo
 from .procfs import KINDS, Namespaces, ProcessDirectory, Sample
 
-__all__ = ["guess_namespaces"]
+__all__ = ["guess_namespaces", "root_mount"]
 
 _MNT, _PID, _USER = (KINDS.index(kind) for kind in ("mnt", "pid", "user"))
 
@@ -115,6 +115,15 @@ def _signs(pid: int) -> _Signs | None:
             return _Signs(numbers, mounts[0].id, directory.read("uid_map"))
     except (OSError, IndexError):
         return None  # it has ended, or hides all of it
+
+
+def root_mount(pid: int) -> int | None:
+    """The number of the mount that a process has as its root, which anybody may read.
+
+    None: it has ended, or hides.
+    """
+    found = _signs(pid)
+    return None if found is None else found.mount
 
 
 def _mounts(pid: int) -> frozenset[int]:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 __all__ = [
     "KINDS",
+    "MOST_COMMAND",
+    "MOST_ENVIRONMENT",
     "Namespaces",
     "ProcessDirectory",
     "Sample",
@@ -28,6 +30,12 @@ PID = KINDS.index("pid")
 
 Namespaces = tuple[int, ...]
 """Inode numbers in the order of ``KINDS``; 0 for a kind that the kernel lacks."""
+
+MOST_COMMAND = 1 << 17
+"""Bytes of a command line: as many as one argument of execve(2) can have."""
+
+MOST_ENVIRONMENT = 6 << 20
+"""Bytes of an environment: execve(2) takes no more, with the arguments."""
 
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h
 _LINKS = tuple(f"ns/{kind}" for kind in KINDS)
@@ -82,13 +90,18 @@ class ProcessDirectory:
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
 
-    def read(self, name: str) -> bytes:
-        """The whole of a file.  Raises OSError: ESRCH when the process has ended."""
+    def read(self, name: str, most: int = 1 << 62) -> bytes:
+        """A file, whole or *most* bytes of it.  Raises OSError: ESRCH when the process has ended.
+
+        ``cmdline`` and ``environ`` are as long as the process says, gigabytes if it likes
+        (PR_SET_MM_MAP, PR_SET_MM(2const)).
+        """
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             parts = []
-            while part := os.read(fd, 1 << 15):
+            while part := os.read(fd, min(most, 1 << 15)):
                 parts.append(part)
+                most -= len(part)
             return b"".join(parts)
         finally:
             os.close(fd)
@@ -113,7 +126,8 @@ class ProcessDirectory:
 
         Raises OSError: it has ended.
         """
-        line = self.read("cmdline").rstrip(b"\0")  # a process may have overwritten it with a title
+        # A process may have overwritten it with a title.
+        line = self.read("cmdline", MOST_COMMAND).rstrip(b"\0")
         if not line:
             return (f"[{self.text('comm').rstrip(chr(10))}]",)
         return tuple(os.fsdecode(word) for word in line.split(b"\0"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .grouping import Group, group
-from .hidden import guess_namespaces
+from .hidden import guess_namespaces, root_mount
 from .makers import Evidence
 from .procfs import (
     KINDS,
+    MOST_COMMAND,
     PID,
     Namespaces,
     ProcessDirectory,
@@ -30,6 +31,9 @@ _FIRST = {
     "time": 0xEFFFFFFA,
 }
 """Numbers of the kernel's first namespaces (PROC_*_INIT_INO, include/linux/proc_ns.h)."""
+
+_ASKED = 5
+"""Of so many processes of each kind it is asked which mounts they see."""
 
 
 class Snapshot:
@@ -107,26 +111,43 @@ class Snapshot:
         return members
 
 
-def host_namespaces(processes: Mapping[int, Sample], own: Namespaces) -> Namespaces:
+def host_namespaces(
+    processes: Mapping[int, Sample],
+    own: Namespaces,
+    root_mount: Callable[[int], int | None] = root_mount,
+) -> Namespaces:
     """Those of process 1, where it may be looked at.
 
     Else the kernel's first ones, if the caller sees the processes of the first pid namespace: most
-    of their numbers are always the same, and the others are those of most processes with these.
-    In a container, or if there is no such process, the caller's own.
+    of their numbers are always the same, and of the others those of whoever sees the same mounts
+    as process 1, or else of most processes.  In a container, or if there is no such process, the
+    caller's own.
+
+    Arguments:
+        root_mount: tells the number of the mount that a process has as its root.
     """
     init = processes.get(1)
     if init is not None and init.namespaces is not None:
         return init.namespaces
     if own[PID] == _FIRST["pid"]:
-        there: dict[Namespaces, int] = {}
+        there: dict[Namespaces, list[int]] = {}
         for sample in processes.values():
             if sample.namespaces is not None and all(
                 number in (0, _FIRST.get(kind, number))
                 for kind, number in zip(KINDS, sample.namespaces, strict=True)
             ):
-                there[sample.namespaces] = there.get(sample.namespaces, 0) + 1
+                there.setdefault(sample.namespaces, []).append(sample.pid)
+        if len(there) > 1:
+            root = root_mount(1)
+            alike = [
+                each
+                for each, pids in there.items()
+                # Some may have changed their root.
+                if root is not None and root in map(root_mount, pids[:_ASKED])
+            ]
+            there = {each: there[each] for each in alike} or there
         if there:
-            return max(there, key=lambda namespaces: (there[namespaces], namespaces == own))
+            return max(there, key=lambda each: (len(there[each]), each == own))
     return own
 
 
@@ -155,6 +176,7 @@ def _read_evidence(pid: int) -> Evidence:
         with ProcessDirectory(pid) as directory:
             uid = int(directory.status()["Uid"].split()[1])
             comm = directory.text("comm").rstrip("\n")
-            return Evidence(pid, comm, directory.read("cmdline"), uid, directory.text("cgroup"))
+            command = directory.read("cmdline", MOST_COMMAND)
+            return Evidence(pid, comm, command, uid, directory.text("cgroup"))
     except (OSError, KeyError):
         return Evidence(pid, "", b"", -1, "")  # it has ended, or hides

@@ -16,7 +16,8 @@ import pytest
 
 import pycontainer as pc
 from pycontainer.declare.capabilities import CAPABILITIES
-from pycontainer.inspection import inspect_container
+from pycontainer.inspection import inspect_container, list_containers
+from pycontainer.inspection.procfs import MOST_COMMAND
 
 from .conftest import HOST, MAKERS, OWN, PROGRAM, children, namespaces, numbers, started
 
@@ -335,6 +336,18 @@ def test_processes_that_end_while_they_are_read():
             found = inspect_container(made.first)
             assert made.first in {each.pid for each in found.processes}
         os.kill(made.outside, 9)
+
+
+def test_a_command_line_of_any_length():
+    """A process says itself where it ends, gigabytes further on if it likes."""
+    words = ["w" * 1000] * 500
+    with started(MAKERS["unshare"], wait=["sh", "-c", "echo up; read line", *words]) as made:
+        found = inspect_container(made.first, environment=True)
+        [listed] = [each for each in list_containers() if made.first in each.pids]
+    for command in (found.command, listed.command):
+        assert command[:2] == ("sh", "-c")
+        assert len("\0".join(command)) <= MOST_COMMAND
+    assert (found.environment or {})["PATH"]
 
 
 @pytest.mark.unprivileged

@@ -165,7 +165,8 @@ def test_the_host_as_an_ordinary_user_sees_it():
     # In a container that sees the host's processes: what most of them have.
     toolbox = (5, *FIRST[1:3], 6, *FIRST[4:])
     private = (7, *FIRST[1:])
-    assert host_namespaces(looked_at(toolbox, toolbox, private, FIRST, FIRST), toolbox) == FIRST
+    several = looked_at(toolbox, toolbox, private, FIRST, FIRST)
+    assert host_namespaces(several, toolbox, lambda _: None) == FIRST
     # Such a container, and nobody outside of it may be looked at.
     assert host_namespaces(looked_at(toolbox), toolbox) == toolbox
     # A kernel without one of the kinds.
@@ -174,6 +175,16 @@ def test_the_host_as_an_ordinary_user_sees_it():
 
 def test_the_host_inside_a_container():
     assert host_namespaces({}, HOST) == HOST
+
+
+def test_the_host_has_the_mounts_of_process_1():
+    """Even if most processes that may be looked at have mounts of their own."""
+    private = (FIRST[0] + 500, *FIRST[1:])
+    processes = looked_at(private, private, private, FIRST)
+    roots = {pid: 7 if one.namespaces == FIRST else 8 for pid, one in processes.items()}
+    assert host_namespaces(processes, private, lambda pid: {**roots, 1: 7}[pid]) == FIRST
+    assert host_namespaces(processes, FIRST, lambda pid: {**roots, 1: 8}[pid]) == private
+    assert host_namespaces(processes, private, lambda _: None) == private
 
 
 def test_descendants_of_a_long_chain():
