@@ -42,6 +42,7 @@ def test_there_are_examples():
 def test_example(line, output, tmp_path):
     tmp_path.chmod(0o777)
     (tmp_path / "greeting").write_text("hello\n")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     program = tmp_path.with_name(tmp_path.name + "-bin")
     program.mkdir()
     try:
