@@ -15,7 +15,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer.shell import Apt, Pip, SoftwareError, provide, shell_container
-from pycontainer.shell.providers.debian_root import Alternatives
+from pycontainer.shell.providers.debian_root import Alternatives, prepare_root, settle_root
 
 PROVIDE = """
 import sys
@@ -177,6 +177,21 @@ def test_what_a_package_may_not_bring(repository, cache, tmp_path):
     root = Path(str(provide(Apt("odd"), cache=cache).rootfs))
     assert stat.S_IMODE((root / "usr/bin/odd").stat().st_mode) == 0o755
     assert not (root / "usr/fifo").exists()
+
+
+@pytest.mark.parametrize("place", ["etc", "var", "usr", "usr/lib"])
+def test_links_in_the_place_of_directories(tmp_path, place):
+    """What is made at the end is made in the root and nowhere else."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    prepare_root(str(root))
+    for name in ("bin", "lib"):
+        (outside / name).mkdir(parents=True)
+    if (root / place).exists():
+        (root / place).rename(tmp_path / "aside")
+    (root / place).symlink_to(outside)
+    settle_root(str(root), Alternatives())
+    assert sorted(outside.rglob("*")) == [outside / "bin", outside / "lib"]
+    assert (root / "tmp").is_dir()
 
 
 def test_cached_without_network(repository, cache):

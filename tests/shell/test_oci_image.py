@@ -138,6 +138,31 @@ def test_digests_that_are_none(layout, cache, digest):
         provide(OciImage(directory), cache=cache)
 
 
+@pytest.mark.parametrize("settings", [{"Env": 5}, {"Env": {"A": "b"}}, {"WorkingDir": ["/"]}, 5])
+def test_settings_of_other_types(layout, cache, system, settings):
+    """Whoever made the image may have written anything there."""
+    layout.index(layout.image([system], settings))
+    assert not provide(OciImage(layout.directory), cache=cache).env
+
+
+@pytest.mark.parametrize(
+    "entries", [5, {"a": 1}, [5], [{"annotations": "x"}], [{"platform": 5}], [{"digest": 5}]]
+)
+def test_an_index_of_other_types(layout, cache, entries):
+    index = {"schemaVersion": 2, "manifests": entries}
+    (layout.directory / "index.json").write_text(json.dumps(index))
+    with pytest.raises(SoftwareError, match=r"is no digest|no image in it is for"):
+        provide(OciImage(layout.directory), cache=cache)
+    with pytest.raises(SoftwareError, match="there is no image of that name"):
+        provide(OciImage(f"{layout.directory}:name"), cache=cache)
+
+
+def test_lists_in_lists_without_an_end(layout, cache):
+    (layout.directory / "index.json").write_text("[" * 200_000)
+    with pytest.raises(SoftwareError, match="is no JSON"):
+        provide(OciImage(layout.directory), cache=cache)
+
+
 def test_layer_that_leads_out(layout, cache, tar_of, tmp_path):
     layer = tar_of([("usr", None), ("../../../outside", b"")])
     with pytest.raises(SoftwareError, match="leads out"):

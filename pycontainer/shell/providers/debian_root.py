@@ -98,15 +98,19 @@ def prepare_root(root: str) -> None:
 def settle_root(root: str, alternatives: Alternatives) -> None:
     """Do what the scripts of the packages would have done and programs rely on."""
     for name in MERGED:
-        if not os.listdir(os.path.join(root, "usr", name)):
-            os.rmdir(os.path.join(root, "usr", name))
+        directory = _inside(root, ["usr", name])
+        if directory is not None and not os.listdir(directory):
+            os.rmdir(directory)
             os.unlink(os.path.join(root, name))
+    # A package may have put a link to anywhere in the place of any of them.
     for place in PLACES:
-        os.makedirs(os.path.join(root, place), exist_ok=True)
+        _inside(root, place.split("/"))
     for link, to in alternatives.links():
         _make_link(root, link, to)
-    _write_absent(root, "etc/passwd", _template(root, "passwd") or PASSWD)
-    _write_absent(root, "etc/group", _template(root, "group") or GROUP)
+    etc = _inside(root, ["etc"])
+    if etc is not None:
+        _write_absent(etc, "passwd", _template(root, "passwd") or PASSWD)
+        _write_absent(etc, "group", _template(root, "group") or GROUP)
     _gather_certificates(root)
 
 
@@ -156,8 +160,8 @@ def _inside(root: str, parts: list[str]) -> str | None:
     return path
 
 
-def _write_absent(root: str, name: str, text: str) -> None:
-    path = os.path.join(root, name)
+def _write_absent(directory: str, name: str, text: str) -> None:
+    path = os.path.join(directory, name)
     if not os.path.lexists(path):
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
@@ -166,7 +170,9 @@ def _write_absent(root: str, name: str, text: str) -> None:
 
 def _gather_certificates(root: str) -> None:
     """The one file with all certificates, as update-ca-certificates(8) makes it."""
-    source = os.path.join(root, "usr/share/ca-certificates")
+    source = os.path.join(os.path.realpath(root), "usr/share/ca-certificates")
+    if os.path.realpath(source) != source:
+        return
     found = []
     for parent, _, names in os.walk(source):
         for name in sorted(names):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from attrs import frozen
@@ -45,7 +45,7 @@ def provide(request: OciImage, *, cache: Cache | None, progress: Progress | None
     layout = _Layout.of(request.path)
     manifest_digest, manifest = layout.manifest()
     config = layout.document(_descriptor(manifest.get("config"), layout))
-    layers = [_descriptor(one, layout) for one in manifest.get("layers", ())]
+    layers = [_descriptor(one, layout) for one in _list(manifest.get("layers"))]
     what = layout.what
     cache = Cache() if cache is None else cache
 
@@ -59,7 +59,7 @@ def provide(request: OciImage, *, cache: Cache | None, progress: Progress | None
     key = key_of(1, manifest_digest)
     entry = cache.entry("oci-image", key, make, what=what, progress=progress)
     root = os.path.join(entry, "root")
-    env = dict(str(one).partition("=")[::2] for one in settings.get("Env") or ())
+    env = dict(str(one).partition("=")[::2] for one in _list(settings.get("Env")))
     path = env.pop("PATH", "")
     return Software(
         label=layout.label,
@@ -146,7 +146,7 @@ class _Layout:
     def parsed(self, text: bytes, name: str) -> dict[str, Any]:
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self.wrong(f"{name} is no JSON: {error}") from error
         if not isinstance(document, dict):
             raise self.wrong(f"{name} is not an object of JSON")
@@ -156,9 +156,9 @@ class _Layout:
         """The manifest for this machine, and its digest."""
         with open(os.path.join(self.directory, "index.json"), "rb") as file:
             index = self.parsed(file.read(DOCUMENT_MAX), "index.json")
-        entries = [one for one in index.get("manifests", ()) if isinstance(one, dict)]
+        entries = [one for one in _list(index.get("manifests")) if isinstance(one, dict)]
         if self.name is not None:
-            names = [str((one.get("annotations") or {}).get(NAME)) for one in entries]
+            names = [_name(one) for one in entries]
             if self.name not in names:
                 raise self.wrong(f"there is no image of that name; there are {', '.join(names)}")
             entries = [one for one, name in zip(entries, names, strict=True) if name == self.name]
@@ -166,7 +166,7 @@ class _Layout:
         if not candidates:
             raise self.wrong(f"no image in it is for linux/{_architecture()}")
         if len({one.digest for one in candidates}) > 1:
-            names = [str((one.get("annotations") or {}).get(NAME)) for one in entries]
+            names = [_name(one) for one in entries]
             raise self.wrong(
                 f"several images in it are for this machine; name one: {self.directory}:NAME, of "
                 + ", ".join(names)
@@ -175,14 +175,14 @@ class _Layout:
 
     def _for_this_machine(self, entries: list[Any], depth: int) -> Iterator[_Descriptor]:
         for entry in entries:
-            if not _fits(entry.get("platform")):
+            if isinstance(entry, dict) and not _fits(entry.get("platform")):
                 continue
             descriptor = _descriptor(entry, self)
             if descriptor.media_type not in INDEXES:
                 yield descriptor
             elif depth:
-                inner = self.document(descriptor).get("manifests", ())
-                yield from self._for_this_machine(list(inner), depth - 1)
+                inner = _list(self.document(descriptor).get("manifests"))
+                yield from self._for_this_machine(inner, depth - 1)
 
 
 def _architecture() -> str:
@@ -190,8 +190,19 @@ def _architecture() -> str:
     return ARCHITECTURES.get(machine, machine)
 
 
-def _fits(platform: Mapping[str, Any] | None) -> bool:
-    if not platform:
+def _list(given: Any) -> list[Any]:
+    """*given*, if it is the list that it should be."""
+    return given if isinstance(given, list) else []
+
+
+def _name(entry: dict[str, Any]) -> str:
+    """The name of an image among several."""
+    annotations = entry.get("annotations")
+    return str(annotations.get(NAME)) if isinstance(annotations, dict) else "None"
+
+
+def _fits(platform: Any) -> bool:
+    if not isinstance(platform, dict) or not platform:
         return True
     return (platform.get("os"), platform.get("architecture")) == ("linux", _architecture())
 
