@@ -103,8 +103,11 @@ def _status_of(error: BaseException) -> int:
 
 
 def _complain(name: str, message: str, notes: list[str], status: int = FAILED) -> int:
+    from ..launch.codec.text import printable
+
     lines = [f"{name}: {message}", *(f"  {line}" for note in notes for line in note.splitlines())]
-    print(*lines, sep="\n", file=sys.stderr)
+    # There may be names and words in it that an archive, a package or a container chose.
+    print(printable("\n".join(lines)), file=sys.stderr)
     return status
 
 

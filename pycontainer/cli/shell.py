@@ -122,9 +122,10 @@ def run(arguments: list[str]) -> int:
     except FileNotFoundError as error:
         if not command or getattr(error, "step", "") != _EXECUTE or "/" in command[0]:
             raise
+        from ..launch.codec.text import printable
         from .shell_check import not_found
 
-        print(not_found(container, command[0]), file=sys.stderr)
+        print(printable(not_found(container, command[0])), file=sys.stderr)
         return 127
     return status
 
@@ -133,12 +134,14 @@ _EXECUTE = "execute the program"
 
 
 def _show(container: Container) -> None:
+    from ..launch.codec.text import printable
     from ..plan.compile import explain
 
-    sys.stdout.write(explain(container))
+    # An image names files and variables as it likes.
+    sys.stdout.write(printable(explain(container)))
     sys.stdout.write("environment\n")
     for name, value in container.env.items():
-        sys.stdout.write(f"     {name}={value}\n")
+        sys.stdout.write(printable(f"     {name}={value}\n"))
 
 
 def interactive_command(container: Container) -> list[str]:

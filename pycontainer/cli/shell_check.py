@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from ..launch.codec.text import printable
 from ..shell.lookup import Lookup
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def check(container: Container) -> int:
     found = _exported((done.stdout or b"").decode(errors="surrogateescape"))
     wrong = list(_differences(container.env, found))
     for line in wrong:
-        print(line)
+        print(printable(line))
     if wrong:
         print("its startup files have changed them: look at those below /etc and in HOME")
         return 1

@@ -135,6 +135,21 @@ def test_the_nearest_command():
     ]
 
 
+def test_names_that_a_terminal_would_obey(tmp_path):
+    """Whoever made a root file system has chosen them."""
+    name = "greet\x1b]0;title\x07"
+    (tmp_path / "root/bin").mkdir(parents=True)
+    (tmp_path / "root/bin" / name).write_text("")
+    (tmp_path / "root/bin" / name).chmod(0o755)
+    # Something is shared in /bin, so that each file there is named.
+    share = ("--expose", "/etc/passwd=/bin/x", "--rootfs", str(tmp_path / "root"))
+    near = shell(*share, "--", "greet]0;title")
+    steps = shell(*share, "--dry-run")
+    wrong = shell("--rootfs", str(tmp_path / name))
+    said = (near.stderr, steps.stdout, wrong.stderr)
+    assert all("greet\\x1b]0;title\\x07" in text and "\x1b" not in text for text in said), said
+
+
 def test_a_command_that_only_the_host_has():
     done = with_venv("--", "cat", "file")
     assert done.returncode == 127
