@@ -213,6 +213,8 @@ def _find(program: str) -> str:
 
 def is_wrapper(path: str) -> bool:
     """Whether there is a wrapper at *path*."""
+    if not os.path.isfile(path):  # a FIFO would have one wait
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(4096).split(b"\n", 2)[1:2] == [_MARK.encode()]
@@ -251,7 +253,7 @@ def _needed(program: str) -> list[str]:
                 following = _interpreter(file.read(256))
         except OSError:
             break
-        if following is None or not os.path.exists(following):
+        if following is None or not os.path.isfile(following):
             break
         chain.append(following)
     return [*chain[1:], *needed_files(chain)]

@@ -175,6 +175,9 @@ def test_only_a_wrapper_is_replaced(write, place, wrapped):
     done = write("--libraries", program="true", output="mine")
     assert done.returncode == 125
     assert "is no wrapper" in done.stderr
+    os.mkfifo(place / "fifo")  # which nobody ever writes to
+    done = write("--libraries", program="true", output="fifo")
+    assert "is no wrapper" in done.stderr
     assert (place / "mine").read_text() == "mine"
     assert {path.name for path in place.iterdir()} == {"wrapper", "mine"}
 
