@@ -179,7 +179,7 @@ def test_only_a_wrapper_is_replaced(write, place, wrapped):
     done = write("--libraries", program="true", output="fifo")
     assert "is no wrapper" in done.stderr
     assert (place / "mine").read_text() == "mine"
-    assert {path.name for path in place.iterdir()} == {"wrapper", "mine"}
+    assert {path.name for path in place.iterdir()} == {"wrapper", "mine", "fifo"}
 
 
 @pytest.mark.parametrize(
