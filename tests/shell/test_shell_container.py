@@ -222,11 +222,13 @@ def test_a_virtual_environment_has_numpy(project):
 
 def test_a_virtual_environment_brings_nothing_else(project):
     """Of the host there is the Python behind it, with its libraries, and a shell."""
+    # A prefix that is Python's alone is all its own.
+    base = "" if sys.base_prefix in ("/usr", "/usr/local") else sys.base_prefix
     script = f"""
 import os, sysconfig
 stdlib = sysconfig.get_path("stdlib")
 known = (
-    {sys.prefix!r}, {str(project)!r}, stdlib, os.path.expanduser("~"),
+    {sys.prefix!r}, {base!r}, {str(project)!r}, stdlib, os.path.expanduser("~"),
     "/dev", "/proc", "/sys", "/tmp", "/run",
 )
 for parent, directories, names in os.walk("/"):
