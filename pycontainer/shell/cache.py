@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from attrs import field, frozen
 
-from ..declare.checks import host_path
+from ..declare.checks import host_path, parents
 from .places import cache_directory
 from .software import Progress, SoftwareError
 
@@ -120,26 +120,27 @@ class Cache:
         own = os.path.realpath(self.directory)
         if not _within(real, own):
             raise SoftwareError(f"cache: {place} is a link out of the cache; remove it")
-        while True:
-            status = os.lstat(real)
-            inside = _within(real, own)
+        # And the links on the way, which may lead to a copy of what somebody else has thought out.
+        directory = os.path.abspath(self.directory)
+        for path in (real, *parents(real), directory, *parents(directory)):
+            status = os.lstat(path)
+            inside = _within(path, own)
             owners = (euid,) if inside else (euid, 0, OVERFLOW_ID)
             if status.st_uid not in owners:
                 raise SoftwareError(
-                    f"cache: {real} belongs to the user id {status.st_uid}, who could put anything "
+                    f"cache: {path} belongs to the user id {status.st_uid}, who could put anything "
                     "there; remove it, or name another cache with XDG_CACHE_HOME"
                 )
             open_to = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
             if open_to == stat.S_IWGRP and status.st_gid == os.getegid():
                 open_to = 0  # a group of one's own (umask 002)
+            if stat.S_ISLNK(status.st_mode):
+                open_to = 0  # a link's mode says nothing
             if open_to and (inside or not status.st_mode & stat.S_ISVTX):
                 raise SoftwareError(
-                    f"cache: others may write to {real}; `chmod go-w {real}`, or name another "
+                    f"cache: others may write to {path}; `chmod go-w {path}`, or name another "
                     "cache with XDG_CACHE_HOME"
                 )
-            if real == "/":
-                return
-            real = os.path.dirname(real)
 
     def _in_words(self, error: OSError, what: str) -> OSError | SoftwareError:
         if error.errno in FULL:

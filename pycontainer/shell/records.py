@@ -1,8 +1,8 @@
 """What was found out about files, kept until one of them changes.
 
 A record is a file of the caller's with the marks of the files that it is about; it is trusted where
-nobody else could have written it, and it is only ever a shorter way to what looking again would
-give.
+nobody else could have written it, or put it there, and it is only ever a shorter way to what
+looking again would give.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from zlib import crc32
+
+from ..declare.checks import parents
 
 __all__ = ["mark_of", "read_record", "remembered", "write_record"]
 
@@ -43,6 +45,8 @@ def mark_of(path: str) -> str:
 def read_record(shelf: str, key: str) -> bytes | None:
     """The record *key* in the directory *shelf*, if it is there and its files are as they were."""
     try:
+        if not _is_own(shelf):
+            return None
         fd = os.open(_place(shelf, key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
@@ -78,6 +82,30 @@ def write_record(shelf: str, key: str, paths: Iterable[str], content: bytes) -> 
     except OSError:
         with suppress(OSError):
             os.unlink(new)
+
+
+def _is_own(directory: str) -> bool:
+    """Whether nobody else could have put *directory* there, or a link on the way to it.
+
+    A link may lead to files of the caller's that somebody else has thought out, such as a copy of
+    a repository.
+
+    Raises:
+        OSError: it is not there.
+    """
+    euid = os.geteuid()
+    for path in {os.path.abspath(directory), os.path.realpath(directory)}:
+        for above in (path, *parents(path)):
+            found = os.lstat(above)
+            # 65534 is how a user namespace shows owners that it does not map.
+            if found.st_uid not in (euid, 0, 65534):
+                return False
+            others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if others == stat.S_IWGRP and found.st_gid == os.getegid():
+                others = 0  # a group of one's own (umask 002)
+            if others and not found.st_mode & stat.S_ISVTX and not stat.S_ISLNK(found.st_mode):
+                return False
+    return True
 
 
 def _place(shelf: str, key: str) -> str:

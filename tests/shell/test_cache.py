@@ -231,6 +231,16 @@ def test_a_cache_below_somebody_elses_directory_is_refused(tmp_path):
         Cache(tmp_path / "cache").entry("kind", "key", write(), what="a thing")
 
 
+@pytest.mark.is_root
+def test_a_cache_behind_somebody_elses_link_is_refused(tmp_path):
+    Cache(tmp_path / "repository").entry("kind", "key", write(), what="a thing")
+    (tmp_path / "link").symlink_to(tmp_path / "repository")
+    assert Cache(tmp_path / "link").entry("kind", "key", write(), what="a thing")
+    os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
+    with pytest.raises(SoftwareError, match="link belongs to the user id 12345"):
+        Cache(tmp_path / "link").entry("kind", "key", write(), what="a thing")
+
+
 @pytest.mark.parametrize("place", ["kind", "kind/key"])
 def test_a_link_out_of_the_cache_is_refused(tmp_path, place):
     elsewhere = tmp_path / "elsewhere"

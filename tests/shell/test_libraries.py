@@ -137,6 +137,23 @@ def test_nor_what_belongs_to_somebody_else(tmp_path):
     assert read_record(str(tmp_path), "key") is None
 
 
+@pytest.mark.parametrize("sticky", [True, False])
+def test_nor_what_lies_where_others_write(tmp_path, sticky):
+    shelf = tmp_path / "shared/shelf"
+    write_record(str(shelf), "key", [], b"content")
+    shelf.parent.chmod(0o1777 if sticky else 0o777)
+    assert (read_record(str(shelf), "key") == b"content") is sticky
+
+
+@pytest.mark.is_root
+def test_nor_what_somebody_elses_link_leads_to(tmp_path):
+    write_record(str(tmp_path / "repository/shelf"), "key", [], b"content")
+    (tmp_path / "link").symlink_to(tmp_path / "repository")
+    assert read_record(str(tmp_path / "link/shelf"), "key") == b"content"
+    os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
+    assert read_record(str(tmp_path / "link/shelf"), "key") is None
+
+
 def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
     (tmp_path / "file").touch()
     write_record(str(tmp_path / "file" / "shelf"), "key", [], b"content")
