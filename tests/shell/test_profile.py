@@ -203,3 +203,11 @@ def test_hashes_across_a_file(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     assert list(profile._hashes_below(str(tmp_path))) == [reference.encode()]
     assert Path(tmp_path, "fifo").is_fifo()
+
+
+def test_a_prefix_with_a_backslash(tmp_path):
+    place = tmp_path / r"profile\1"
+    (place / "bin").mkdir(parents=True)
+    (place / "etc").mkdir()
+    (place / "etc/profile").write_text('export WHERE="${GUIX_PROFILE:-/x}/etc"\n')
+    assert provide(Profile(place)).env == {"WHERE": f"{place}/etc"}

@@ -105,7 +105,7 @@ def _of_guix(prefix: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
         if found is None:
             continue
         name = found["name"]
-        value = re.sub(r"\$\{GUIX_PROFILE:-[^}]*\}", prefix, found["value"])
+        value = re.sub(r"\$\{GUIX_PROFILE:-[^}]*\}", lambda _: prefix, found["value"])
         own = re.sub(rf"\$\{{{name}:\+.\}}\${name}$", "", value)
         if "$" in own:
             continue
