@@ -22,6 +22,7 @@ enum {
     SHORTEST = 2 * MILLISECOND,  /* between looks at the processor time */
     LONGEST = 1000 * MILLISECOND,
     AGAIN = 100 * MILLISECOND,   /* until what has been killed is killed once more */
+    REST = 200 * MILLISECOND,    /* after a look that takes long */
 };
 
 struct pc_watcher {
@@ -229,7 +230,7 @@ static void look_at(struct pc_watcher *watcher)
     static long processors;
     const struct pc_watch *bounds = &watcher->bounds;
     const uint64_t now = pc_now();
-    uint64_t wait = UINT64_MAX, used = 0, user, system;
+    uint64_t wait = UINT64_MAX, wall = UINT64_MAX, used = 0, user, system;
 
     if (watcher->limit) {
         kill_all(watcher, true);
@@ -243,7 +244,7 @@ static void look_at(struct pc_watcher *watcher)
         if (passed >= bounds->wall_ns)
             meet(watcher, PC_WATCHED_WALL_TIME);
         else
-            wait = bounds->wall_ns - passed;
+            wall = bounds->wall_ns - passed;
     }
     const bool counted = read_cgroup_time(watcher, &user, &system);
     const bool tree = bounds->memory || (bounds->cpu_ns && !counted);
@@ -267,9 +268,12 @@ static void look_at(struct pc_watcher *watcher)
     const uint64_t end = pc_now();
     if (bounds->memory && wait > SAMPLE)
         wait = SAMPLE;
-    /* A tree of thousands takes long to read: that must not become the most of the work. */
-    if (tree && wait < 10 * (end - now))
-        wait = 10 * (end - now);
+    /* A tree of thousands takes long to read, or one that shares much: that must not become the most
+       of the work, nor may the next look come too late for what is used meanwhile. */
+    const uint64_t took = end - now, rest = 10 * took < REST ? 10 * took : larger(REST, 2 * took);
+    if (tree && wait < rest)
+        wait = rest;
+    wait = wall < wait ? wall : wait;
     if (watcher->limit)
         wait = AGAIN;
     watcher->due = wait == UINT64_MAX ? UINT64_MAX : now + wait;

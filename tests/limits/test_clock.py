@@ -15,15 +15,14 @@ from pycontainer import Limits, Verdict, host_system, run_command, run_container
 NEAR = 0.02  # seconds from the truth
 
 
-def stay():
-    start = time.monotonic()
-    time.sleep(0.01)
-    return start, time.monotonic()
-
-
 @pytest.mark.parametrize("options", [{}, {"child_is_pid1": False}], ids=["process 1", "init"])
 @pytest.mark.parametrize("method", ["forkserver", "fork"])
 def test_usage_of_a_function(method, options):
+    def stay():
+        start = time.monotonic()
+        time.sleep(0.01)
+        return start, time.monotonic()
+
     unknown = []
     for _ in range(10):
         before = time.monotonic()
