@@ -25,7 +25,7 @@ from attrs import frozen
 from ..declare.checks import StrPath, is_int
 from .locks import FileLock
 from .scan import scan
-from .trees import remove
+from .trees import remove_of_any
 
 __all__ = ["BuildOutput", "Check", "Collected", "DirectoryStore", "Store", "StoredPath"]
 
@@ -325,9 +325,14 @@ class DirectoryStore:
                 continue  # it lives
             try:
                 self.discard(name)
-                swept.append(name)
-            finally:
-                lock.release(remove=True)
+            except OSError:
+                lock.release()  # it stays; what one build has left stops no other
+                continue
+            except BaseException:
+                lock.release()
+                raise
+            swept.append(name)
+            lock.release(remove=True)
         for name in os.listdir(self.at("turns")):
             lock = None if name.startswith("slot-") else FileLock.attempt(self.at("turns", name))
             if lock is not None:
@@ -356,11 +361,7 @@ class DirectoryStore:
 
     def discard(self, name: str) -> None:
         """Remove a directory of ``work``; its lock is held."""
-        fd = os.open(self.at("work"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            remove(fd, name)
-        finally:
-            os.close(fd)
+        remove_of_any(self.at("work", name))
 
 
 def hexadecimal(digest: Any) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 
 from .scan import O_PLACE, Stream, check_kind, names_in, open_place
 
-__all__ = ["DEEP_PREFIX", "MTIME", "copy_canonical", "open_below", "remove"]
+__all__ = ["DEEP_PREFIX", "MTIME", "copy_canonical", "open_below", "remove", "remove_of_any"]
 
 MTIME = 1
 """When everything in a store was changed, in seconds since 1970: as Nix has it, since some programs
@@ -189,6 +190,33 @@ def remove(directory: int, name: str | bytes) -> None:
             if error.errno != errno.ENOTEMPTY or not attempts:
                 raise
             attempts -= 1
+
+
+def remove_of_any(path: str) -> None:
+    """``remove``, also of what an ordinary user's subordinate ids own.
+
+    Where a build has more ids than one, and runc gives it a root, it can leave directories that
+    its caller may not even list.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            remove(folder, os.path.basename(path))
+        except PermissionError:
+            if os.geteuid() == 0:
+                raise
+            # Root of a user namespace with these ids may remove it; rm(1) follows no link.
+            words = ["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", "--", path]
+            try:
+                subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            except FileNotFoundError:
+                pass
+            remove(folder, os.path.basename(path))
+    finally:
+        os.close(folder)
 
 
 def _remove(directory: int, name: bytes, top: int, depth: int, pending: list[bytes]) -> None:
