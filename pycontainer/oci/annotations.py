@@ -24,10 +24,36 @@ PLAIN: dict[str, Any] = {
 }
 """Fields of a container that are annotations when they differ from these, their defaults."""
 
-KEYS = (*PLAIN, "version", "defaults", "entries", "mounts", "ids", "limits", "seccomp", "all")
+_KINDS: dict[str, type] = {
+    "version": int,
+    "defaults": list,
+    "entries": list,
+    "mounts": dict,
+    "ids": dict,
+    "limits": dict,
+    "seccomp": dict,
+    "all": bool,
+}
+
+KEYS = (*PLAIN, *_KINDS)
 """What follows the prefix."""
 
 VERSION = 1
+
+
+def is_of_kind(name: str, value: Any) -> bool:
+    """Whether *value* is of the type that an annotation has.  Those of ``PLAIN`` are checked as
+    the container's fields."""
+    if not isinstance(value, _KINDS.get(name, object)):
+        return False
+    if name == "mounts" and isinstance(value, dict):
+        return all(isinstance(one, dict) and _says(one) for one in value.values())
+    return True
+
+
+def _says(more: dict[str, Any]) -> bool:
+    own, implied = more.get("own", 0), more.get("implied", [])
+    return isinstance(own, int) and own >= 0 and isinstance(implied, list)
 
 
 def dump(value: Any) -> str:

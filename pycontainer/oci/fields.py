@@ -64,7 +64,10 @@ class Fields:
                     f"{self.path(name)}[{number}]: not supported" for number in range(len(value))
                 ]
             elif isinstance(value, dict):
+                before = len(self._problems)
                 Fields(self._problems, self.path(name), value).finish()
+                if len(self._problems) == before:  # empty members, which may mean something
+                    self._problems.append(f"{self.path(name)}: not supported")
             else:
                 self._problems.append(f"{self.path(name)}: not supported")
         self._left = {}

@@ -14,7 +14,7 @@ from ..declare.entries import Entry, Symlink
 from ..declare.mounts import Mount, Overlay, device
 from ..plan.compile import kept_defaults, kernel_places
 from ..plan.steps import Op
-from .annotations import KEYS, PLAIN, PREFIX, VERSION, entry_of
+from .annotations import KEYS, PLAIN, PREFIX, VERSION, entry_of, is_of_kind
 from .fields import Fields, lines_of
 from .mounts import COPY_UP, mount_of, of_default, owner_of
 from .reading_process import read_limits, read_process
@@ -33,7 +33,7 @@ def read_config(bundle: str | os.PathLike[str]) -> dict[str, Any]:
     with open(path, encoding="utf-8") as file:
         try:
             spec = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: {error}") from None
     if not isinstance(spec, dict):
         raise ValueError(f"{path}: must be an object, not {spec!r}")
@@ -118,6 +118,9 @@ def from_spec(
 
 def _notes(problems: list[str], annotations: dict[str, Any]) -> dict[str, Any]:
     notes: dict[str, Any] = {}
+    # Who converts an image copies its labels (conversion.md of the image specification), which are
+    # whatever the image's maker wrote: they shall not weaken what runs it.
+    of_image = any(key.startswith("org.opencontainers.image.") for key in annotations)
     for key, text in annotations.items():
         where = f"annotations[{key!r}]"
         if not isinstance(text, str):
@@ -127,11 +130,18 @@ def _notes(problems: list[str], annotations: dict[str, Any]) -> dict[str, Any]:
         elif key.startswith(PREFIX):
             name = key.removeprefix(PREFIX)
             try:
-                notes[name] = json.loads(text)
-            except ValueError as error:
+                note = json.loads(text)
+            except (ValueError, RecursionError) as error:
                 problems.append(f"{where}: no JSON: {error}")
+                continue
             if name not in KEYS:
                 problems.append(f"{where}: not supported")
+            elif not is_of_kind(name, note):
+                problems.append(f"{where}: {text:.100} is not what it can be")
+            elif of_image:
+                problems.append(f"{where}: is with annotations of an image, which may not say that")
+            else:
+                notes[name] = note
     if notes.get("version", VERSION) != VERSION:
         problems.append(f"annotations[{PREFIX + 'version'!r}]: {VERSION} is supported")
     return notes
@@ -170,7 +180,8 @@ def _items(
         if not isinstance(one, dict):
             problems.append(f"{where}: must be an object, not {one!r}")
             continue
-        more = said.get(one.get("destination"), {})
+        target = one.get("destination")
+        more = said.get(target, {}) if isinstance(target, str) else {}
         mount = _not_copied_up(one, more.get("own", 0)) if "version" in notes else one
         item = mount_of(problems, where, mount, more, bundle, cgroup)
         if item is not None:
@@ -283,6 +294,8 @@ def _identity(
         maps.append(extents)
     ids = notes.get("ids")
     if isinstance(ids, dict):
+        for name in ids.keys() - {"host_uids", "host_uid_start", "host_gid_start"}:
+            problems.append(f"annotations[{PREFIX + 'ids'!r}]: {name!r} is not supported")
         for name in ("host_uids", "host_uid_start", "host_gid_start"):
             fields[name] = ids.get(name, 1 if name == "host_uids" else None)
         if fields["host_uid_start"] is None:
@@ -300,8 +313,9 @@ def _identity(
                 )
         return
     if "user" not in fields["namespaces"]:
-        if any(maps):
-            problems.append("linux.uidMappings: there is no 'user' namespace")
+        for key, extents in zip(("uid", "gid"), maps, strict=True):
+            if extents:
+                problems.append(f"linux.{key}Mappings: there is no 'user' namespace")
         return
     for key, guest, extents in zip(("uid", "gid"), ("guest_uid", "guest_gid"), maps, strict=True):
         if len(extents) != 1:

@@ -156,6 +156,8 @@ def _resources(problems: list[str], resources: Fields, found: dict[str, Any]) ->
     quota, period = cpu.take("quota", int, -1), cpu.take("period", int, PERIOD)
     if quota > 0 and period > 0:
         found["cpus"] = quota / period
+    elif period != PERIOD:
+        problems.append("linux.resources.cpu.period: not supported without quota")
     cpu.finish()
     pids = resources.section("pids")
     count = pids.take("limit", int, 0)

@@ -107,10 +107,56 @@ def changed(**sections: Any) -> dict[str, Any]:
             {**spec_of(), "annotations": {f"{PREFIX}limits": "{"}},
             f"annotations['{PREFIX}limits']: no JSON",
         ),
+        (
+            {**spec_of(), "annotations": {f"{PREFIX}ids": '{"host": 1}'}},
+            f"annotations['{PREFIX}ids']: 'host' is not supported",
+        ),
+        (changed(linux__netDevices={"eth0": {}}), "linux.netDevices: not supported"),
+        (changed(linux__resources__cpu={"period": 5}), "linux.resources.cpu.period: not supp"),
     ],
 )
 def test_one_problem(spec, problem):
     assert any(line.startswith(problem) for line in problems_of(spec)), problems_of(spec)
+
+
+@pytest.mark.parametrize("version", [{}, {f"{PREFIX}version": "1"}])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *((name, text) for name in ("defaults", "entries", "mounts") for text in ("5", "null")),
+        *((name, "[5]") for name in ("ids", "limits", "mounts", "seccomp", "all", "version")),
+        *(("mounts", f'{{"/proc": {text}}}') for text in ("5", '{"own": "x"}', '{"implied": 5}')),
+        ("entries", "[" * 100_000),
+    ],
+)
+def test_annotations_of_another_type(version, name, text):
+    spec = spec_of()
+    spec["annotations"] = {**version, f"{PREFIX}{name}": text}
+    where = f"annotations['{PREFIX}{name}']: "
+    assert any(line.startswith(where) for line in problems_of(spec)), problems_of(spec)
+
+
+@pytest.mark.parametrize("name", ["set_id_files", "version", "ids", "entries"])
+def test_what_an_image_says_is_no_word_of_ours(name):
+    """A converter of images copies their labels among the annotations, whoever wrote them."""
+    text = {"set_id_files": "true", "version": "1", "ids": "{}", "entries": "[]"}[name]
+    spec = spec_of()
+    spec["annotations"] = {"org.opencontainers.image.os": "linux", f"{PREFIX}{name}": text}
+    problem = f"annotations['{PREFIX}{name}']: is with annotations of an image, which may not say"
+    assert any(line.startswith(problem) for line in problems_of(spec)), problems_of(spec)
+
+
+@pytest.mark.parametrize("destination", [{}, [], 5, None])
+def test_a_place_that_is_no_text(destination):
+    spec = spec_of()
+    spec["mounts"] = [{"destination": destination, "type": "proc"}]
+    assert any(line.startswith("mounts[0]") for line in problems_of(spec))
+
+
+def test_maps_without_a_user_namespace():
+    maps = [{"containerID": 0, "hostID": 0, "size": 1}]
+    spec = {"ociVersion": "1.0.2", "process": {"args": ["x"]}, "linux": {"gidMappings": maps}}
+    assert "linux.gidMappings: there is no 'user' namespace" in problems_of(spec)
 
 
 def test_all_problems_at_once():
