@@ -95,6 +95,8 @@ int pc_bind(const struct pc_step *step, const char *target, const char *source, 
             error = pc_create_target(target, directory, &fresh);
         if (!error)
             error = pc_attach(tree, target, fresh);
+        if (!error && directory)
+            pc_hold_mount(tree, target);
     }
     close(tree);
     return error;

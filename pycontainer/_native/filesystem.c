@@ -106,6 +106,8 @@ int pc_mount(const struct pc_step *step, const char *target, const char *type,
         error = pc_create_target(target, true, &fresh);
     if (!error)
         error = pc_attach(mount, target, fresh);
+    if (!error)
+        pc_hold_mount(mount, target);
     if (!error && strcmp(type, "tmpfs") == 0)
         error = pc_remember_own_mount(mount);
     close(mount);

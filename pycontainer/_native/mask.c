@@ -63,11 +63,11 @@ int pc_hold_masks(const char *path, uint64_t number)
 }
 
 /* Without openat2(2), which that filter refuses: no link is followed at all. */
-static int walk(const char *path)
+static int walk(int directory, const char *path)
 {
     char name[NAME_MAX + 1];
     struct stat status;
-    int fd = openat(pc_root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(directory, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     while (fd >= 0 && *(path += strspn(path, "/"))) {
         size_t length = strcspn(path, "/");
@@ -91,13 +91,21 @@ static int walk(const char *path)
     return fd;
 }
 
+static int open_below(int directory, const char *path)
+{
+    int fd = pc_open_place_below(directory, path);
+    return fd < 0 && errno == ENOSYS ? walk(directory, path) : fd;
+}
+
 /* Opens a place; ENOENT also for one below a file, which is not there either. */
 static int open_place(const char *path, int *place, int *at)
 {
+    const char *rest;
+    int base, error = pc_base_of(path, open_below, &base, &rest);
+    if (error)
+        return error;
     *at = PC_AT_TARGET;
-    *place = pc_open_inside(path, O_PATH, 0);
-    if (*place < 0 && errno == ENOSYS)
-        *place = walk(path);
+    *place = open_below(base, rest);
     if (*place < 0)
         return errno == ENOTDIR ? ENOENT : errno;
     *at = PC_AT_NOTHING; /* it is there: what fails from here on is not passed over */

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MOST_OWN_MOUNTS = 4096 };
+enum { MOST_OWN_MOUNTS = 4096, MOST_HELD = 16, LONGEST_HELD = 64 };
 
 int pc_root = -1;
 
@@ -30,12 +30,23 @@ static struct {
     int count;
 } own;
 
+/* Mounts of ours, so that what lies in them is found there, and not by a name in a root directory
+   that another container may be changing (CVE-2019-19921). */
+static struct {
+    struct held {
+        int fd;
+        uint64_t id;
+        char path[LONGEST_HELD];
+    } mounts[MOST_HELD];
+    int count;
+} held;
+
 /* Another container is begun: in one inside a container, the state is still the outer one's. */
 void pc_forget_places(void)
 {
     pc_root = parent.fd = -1;
     parent.is_own = false;
-    own.count = 0;
+    own.count = held.count = 0;
 }
 
 /* Moves the mount over "/": names still resolve below the old root until the pivot, because a
@@ -48,7 +59,7 @@ int pc_take_root(int mount)
     return 0;
 }
 
-int pc_open_inside(const char *path, uint64_t flags, uint64_t mode)
+static int open_below(int directory, const char *path, uint64_t flags, uint64_t mode)
 {
     struct open_how how = {
         .flags = flags | O_CLOEXEC,
@@ -58,9 +69,14 @@ int pc_open_inside(const char *path, uint64_t flags, uint64_t mode)
     int fd, tries = 0;
     /* EAGAIN: a rename somewhere on the host raced with ".." (openat2(2)). */
     do
-        fd = (int)syscall(SYS_openat2, pc_root, path, &how, sizeof(how));
+        fd = (int)syscall(SYS_openat2, directory, path, &how, sizeof(how));
     while (fd < 0 && (errno == EAGAIN || errno == EINTR) && ++tries < 1000);
     return fd;
+}
+
+int pc_open_inside(const char *path, uint64_t flags, uint64_t mode)
+{
+    return open_below(pc_root, path, flags, mode);
 }
 
 static int mount_id(int fd, uint64_t *id)
@@ -132,9 +148,68 @@ int pc_remember_own_mount(int fd)
     return error;
 }
 
+/* Whether path is above or is below it. */
+static bool is_below(const char *path, const char *above)
+{
+    size_t length = strlen(above);
+    return strncmp(path, above, length) == 0 && (!path[length] || path[length] == '/');
+}
+
+/* Remembers a directory that was mounted at path.  With too many of them the rest are found by
+   their names, as what lies in none is. */
+void pc_hold_mount(int mount, const char *path)
+{
+    struct held *one = &held.mounts[held.count];
+    size_t length = strlen(path);
+    if (held.count == MOST_HELD || length >= sizeof(one->path) || mount_id(mount, &one->id) != 0)
+        return;
+    one->fd = fcntl(mount, F_DUPFD_CLOEXEC, 0);
+    if (one->fd < 0)
+        return;
+    memcpy(one->path, path, length + 1);
+    held.count++;
+}
+
+/* The mount of ours that path lies in, or the root; *rest: path from there.  EBUSY: its name leads
+   to something else by now. */
+int pc_base_of(const char *path, int (*by_name)(int, const char *), int *base, const char **rest)
+{
+    const struct held *found = NULL;
+    uint64_t id = 0;
+
+    *base = pc_root;
+    *rest = path;
+    for (int i = 0; i < held.count; i++)
+        if (is_below(path, held.mounts[i].path) && path[strlen(held.mounts[i].path)] &&
+            (!found || strlen(held.mounts[i].path) > strlen(found->path)))
+            found = &held.mounts[i];
+    if (!found)
+        return 0;
+    int fd = by_name(pc_root, found->path);
+    int error = fd < 0 ? errno : mount_id(fd, &id);
+    if (fd >= 0)
+        close(fd);
+    if (error || id != found->id)
+        return EBUSY;
+    *base = found->fd;
+    *rest = path + strlen(found->path);
+    return 0;
+}
+
+/* Opens a place below a directory, which is its root. */
+int pc_open_place_below(int directory, const char *path)
+{
+    return open_below(directory, path, O_PATH, 0);
+}
+
 /* Something was mounted at path: a parent that lies below it is another directory now. */
 void pc_forget_below(const char *path)
 {
+    for (int i = held.count - 1; i >= 0; i--)
+        if (is_below(held.mounts[i].path, path)) {
+            close(held.mounts[i].fd);
+            held.mounts[i] = held.mounts[--held.count];
+        }
     if (parent.fd >= 0 && strncmp(parent.path, path, strlen(path)) == 0)
         pc_forget_parent();
 }

@@ -18,6 +18,9 @@ int pc_open_parent(const char *path, const char **name, int *directory);
 int pc_open_own_parent(const char *path, const char **name, int *directory);
 void pc_forget_parent(void);
 void pc_forget_below(const char *path);
+void pc_hold_mount(int mount, const char *path);
+int pc_base_of(const char *path, int (*by_name)(int, const char *), int *base, const char **rest);
+int pc_open_place_below(int directory, const char *path);
 int pc_remember_own_mount(int fd);
 
 /* ---- attach.c: mounts as descriptors; the first three are system calls ---- */

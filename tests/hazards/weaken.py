@@ -93,8 +93,8 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     # Paths of the container with the host's eyes.
     "1": (
         RESOLVE_C,
-        "        fd = (int)syscall(SYS_openat2, pc_root, path, &how, sizeof(how));",
-        "        fd = (how.resolve = 0, (int)syscall(SYS_openat2, pc_root,"
+        "        fd = (int)syscall(SYS_openat2, directory, path, &how, sizeof(how));",
+        "        fd = (how.resolve = 0, (int)syscall(SYS_openat2, directory,"
         ' path[1] ? path + 1 : ".", &how, sizeof(how)));',
     ),
     # Entries on the host's file systems: the check of the plan and the one in the helper.
@@ -133,9 +133,15 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     ),
     "2": (
         RESOLVE_C,
-        "        fd = (int)syscall(SYS_openat2, pc_root, path, &how, sizeof(how));",
-        "        fd = (how.resolve = 0, (int)syscall(SYS_openat2, pc_root,"
+        "        fd = (int)syscall(SYS_openat2, directory, path, &how, sizeof(how));",
+        "        fd = (how.resolve = 0, (int)syscall(SYS_openat2, directory,"
         ' path[1] ? path + 1 : ".", &how, sizeof(how)));',
+    ),
+    # What is masked is looked for by its name alone.
+    "2b": (
+        RESOLVE_C,
+        "    if (!found)\n        return 0;",
+        "    if (!found || found)\n        return 0;",
     ),
     "3": (
         CHILDREN_C,
