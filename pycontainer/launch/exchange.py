@@ -12,7 +12,7 @@ from ..errors import HelperError, SetupError
 from .discard import discard
 from .hearing import Hearing
 from .sockets import discard_unread
-from .supervisors import leave_supervisor
+from .supervisors import leave_supervisor, reap_supervisors
 
 __all__ = ["Exchange"]
 
@@ -235,5 +235,7 @@ class Exchange(Hearing):
         if outcome and outcome[2] >= 0:
             discard([outcome[2]])
         if self.supervisor > 0:
-            supervisor, self.supervisor = self.supervisor, 0
-            leave_supervisor(supervisor, self.over)
+            # A Ctrl-C on any line finds it here or there, so that no zombie of ours stays.
+            leave_supervisor(self.supervisor)
+            self.supervisor = 0
+            reap_supervisors(0 if self.over else os.WNOHANG)

@@ -9,14 +9,9 @@ __all__ = ["leave_supervisor", "reap_supervisors"]
 _supervisors: list[int] = []  # children of ours that nobody waits for any more
 
 
-def leave_supervisor(pid: int, over: bool) -> None:
-    """Nobody waits for this one any more.
-
-    Arguments:
-        over: its container has ended, and it ends right after: no zombie of ours stays.
-    """
+def leave_supervisor(pid: int) -> None:
+    """Nobody waits for this one any more; ``reap_supervisors()`` does."""
     _supervisors.append(pid)
-    reap_supervisors(0 if over else os.WNOHANG)
 
 
 def reap_supervisors(options: int = os.WNOHANG) -> None:
