@@ -611,6 +611,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "42": (STDIO, "if number == 0 and stat.S_ISREG(status.st_mode):", "if False:"),
     "42b": (STDIO, "if stat.S_ISDIR(status.st_mode):", "if False:"),
     "42c": (STDIO, "os.path.samestat(os.fstat(tree), status)", "True"),
+    "42d": (STDIO, "if _is_null(status) and os.geteuid() == 0:", "if False:"),
     # Nothing of the helper's is closed in its children.
     "43": (
         CHILD_C,
@@ -646,7 +647,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
 # Those that only root's tests, or only an ordinary user's, can see.
 AS_ROOT = {"4c", "5b", "5c", "6c", "14c", "14d", "14e", "26", "26b", "28", "28b", "34b", "34c"}
 AS_ROOT |= {key for key in WEAKENINGS if key.startswith("31")}
-AS_ROOT |= {"22d", "27", "36e", "36j"}
+AS_ROOT |= {"22d", "27", "36e", "36j", "42d"}
 AS_USER: set[str] = {"36f", "36i"}
 
 
