@@ -19,6 +19,7 @@ from ..errors import SetupError
 from ..launch.results import Completed
 from ..oci.annotations import PREFIX
 from ..oci.orphans import end_processes_of
+from ..oci.staging import is_call
 from ..oci.state import sweep
 from .places import Places, remove_places
 from .runs import Run, runs_directory, start_run
@@ -138,7 +139,7 @@ def _clear(path: str) -> bool:
     any case."""
     # A native container ends with its caller.  A runtime goes on, and makes places of its own.
     end_processes_of(path)
-    sweep()
+    sweep(is_call)
     if remove_places(f"{path}/{_MADE}"):
         return True
     for name in os.listdir(path):

@@ -17,7 +17,7 @@ from ..launch.following import GLANCE, Event, to_stdout
 from ..launch.results import Completed, ExitStatus, Usage, Verdict
 from .annotations import PREFIX
 from .process import Process, Take
-from .staging import Stage, stage_for
+from .staging import Stage, is_call, stage_for
 from .state import State, opened, sweep
 
 __all__ = ["run_by"]
@@ -45,7 +45,7 @@ def run_by(
         raise error
     stage = stage_for(runtime, spec, bundle)
     words = [program, *stage.options]
-    sweep()
+    sweep(is_call)
     with opened([*stage.prefix, *words]) as state:
         place = bundle
         call = [*stage.reaching(state.path), *words]

@@ -11,6 +11,8 @@ import errno
 import json
 import os
 import resource
+import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from ..declare.capabilities import CAPABILITIES
@@ -20,9 +22,44 @@ from .ids import effective_capabilities
 from .reach import bind_script, make_places, moved
 from .state import write_file
 
-__all__ = ["Stage", "stage_for"]
+__all__ = ["RUNTIMES", "Stage", "is_call", "stage_for"]
+
+RUNTIMES = ("runc", "crun")
 
 _HIERARCHIES = "/sys/fs/cgroup"
+_NO_CGROUPS = "--cgroup-manager=disabled"  # crun's
+
+# How unshare(1) is called, and what is done in its namespaces.
+_MOUNTS = ("--mount", "--propagation", "slave")
+_SAME_USER = (*_MOUNTS, "--user", "--map-current-user", "--keep-caps")
+_SUBORDINATES = ("--user", "--map-root-user", "--map-auto", *_MOUNTS)
+_WITHOUT_UNIFIED = f"umount {_HIERARCHIES}/unified"
+_WITHOUT_CGROUPS = f"mount -t tmpfs -o size=4k none {_HIERARCHIES}"
+_NOTHING = ":"
+
+
+def _entering(namespaces: Sequence[str], step: str) -> list[str]:
+    """Words before a command line that run it in namespaces of its own."""
+    return ["unshare", *namespaces, "/bin/sh", "-c", f'{step} && exec "$@"', "stage"]
+
+
+def is_call(words: list[str]) -> bool:
+    """Whether they are the beginning of a command line as ``stage_for`` has it: words that were
+    kept where others of this user's processes could write are no reason to run anything else."""
+    prefixes: list[list[str]] = [
+        [],
+        *(
+            _entering(namespaces, step)
+            for namespaces in (_MOUNTS, _SAME_USER, _SUBORDINATES)
+            for step in (_WITHOUT_UNIFIED, _WITHOUT_CGROUPS, _NOTHING)
+        ),
+    ]
+    return any(
+        words == [*prefix, shutil.which(runtime), *options]
+        for runtime in RUNTIMES
+        for prefix in prefixes
+        for options in ([], [_NO_CGROUPS])
+    )
 
 
 class Stage:
@@ -85,22 +122,18 @@ def stage_for(runtime: str, spec: dict[str, Any], bundle: str) -> Stage:
     elif held:
         stage.held = frozenset(_bounds(resources))
     if runtime == "crun" and not (root and (_bounds(resources) or resources.get("devices"))):
-        stage.options = ["--cgroup-manager=disabled"]
-    steps = []
-    unshare = ["--mount", "--propagation", "slave"]
+        stage.options = [_NO_CGROUPS]
+    step = ""
+    namespaces: Sequence[str] = _MOUNTS
     if runtime == "crun" and hybrid:
-        if root:
-            steps = [f"umount {_HIERARCHIES}/unified"]
-        else:
-            steps = [f"mount -t tmpfs -o size=4k none {_HIERARCHIES}"]
-            unshare += ["--user", "--map-current-user", "--keep-caps"]
-    if not root and (_needs_ids(linux) or (steps and _has_ids(linux))):
+        step = _WITHOUT_UNIFIED if root else _WITHOUT_CGROUPS
+        namespaces = _MOUNTS if root else _SAME_USER
+    if not root and (_needs_ids(linux) or (step and _has_ids(linux))):
         stage.spec = _of_subordinates(stage.spec or spec)
-        unshare = ["--user", "--map-root-user", "--map-auto", *unshare[:3]]
-        steps = steps or [":"]
-    if steps:
-        script = f'{" && ".join(steps)} && exec "$@"'
-        stage.prefix = ["unshare", *unshare, "/bin/sh", "-c", script, "stage"]
+        namespaces = _SUBORDINATES
+        step = step or _NOTHING
+    if step:
+        stage.prefix = _entering(namespaces, step)
     stage.spec = _without_access_times(stage.spec or spec) or stage.spec
     if root:
         stage.spec = _with_own_capabilities(stage.spec or spec)

@@ -14,7 +14,8 @@ import secrets
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from .leftover_cgroups import cgroups_of, remove_cgroups
 from .orphans import end_processes_of
@@ -96,8 +97,15 @@ def _leftovers(home: str) -> Iterator[str]:
                     yield entry.path
 
 
-def sweep() -> None:
-    """End and remove what callers have left that were killed."""
+def sweep(is_call: Callable[[list[str]], bool]) -> None:
+    """End and remove what callers have left that were killed.
+
+    Where there is no place of the user's own, the directories are in /tmp, which a container of
+    theirs may share: what was written down there is believed only as far as it does no harm.
+
+    Arguments:
+        is_call: whether some words are a runtime's command line as this package has it.
+    """
     for path in _leftovers(_home()):
         lock = _locked(path)
         if lock is None:
@@ -105,27 +113,30 @@ def sweep() -> None:
         try:
             state = State(path, lock)
             end_processes_of(state.root)  # the runtime itself, which may be making the container
-            if state.exists:
+            call = _kept(path, "call")
+            if state.exists and is_call(call):
                 subprocess.run(
-                    [*(_kept(path, "call") or ["false"]), *state.deletion],
+                    [*call, *state.deletion],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     check=False,
                 )
-            remove_cgroups(_kept(path, "cgroups") or [])
+            cgroups = _kept(path, "cgroups")
+            remove_cgroups([one for one in cgroups if os.path.basename(one) == state.name])
             shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
 
 
-def _kept(path: str, name: str) -> list[str] | None:
-    """What the caller has written down, which is the caller's alone to write."""
+def _kept(path: str, name: str) -> list[str]:
+    """The words that the caller has written down; none where they are none."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(f"{path}/{name}", encoding="utf-8") as file:
-            words: list[str] = json.load(file)
-            return words
-    except (OSError, ValueError):
-        return None
+        with open(os.open(f"{path}/{name}", flags), encoding="utf-8") as file:
+            words: Any = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return []
+    return words if isinstance(words, list) and all(isinstance(one, str) for one in words) else []
 
 
 def _locked(path: str) -> int | None:
