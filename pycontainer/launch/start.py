@@ -96,7 +96,8 @@ def start(
             )
         server = _helper(options.preload, ranges=True)
     identity = identity_of(container, host_root, None if server is None else server.sizes)
-    streams = stdio()
+    own_ids = identity.host_root and not identity.mount_uid_map  # the host's, in the container
+    streams = _guarded(stdio(), own_ids)
     hooked = options.populate_filesystem is not None
     if plan is None:
         from ..plan.compile import compile  # with all the classes of declarations
@@ -214,7 +215,7 @@ def start(
                 relay=relay,
             )
         except ThreadsError:
-            streams = stdio()
+            streams = _guarded(stdio(), own_ids)
             continue
         running._exchange.owned = not kept
         return running
@@ -260,7 +261,7 @@ def start_join(
         flags |= lib.PC_REQUEST_WAIT
         quiet = False
     server = _helper(options.preload)
-    streams = stdio()
+    streams = _guarded(stdio(), server.host_root)  # whose ids the target has is not known here
     if streams.is_terminal:
         flags |= lib.PC_REQUEST_TERMINAL
     request, total = pack_request(
@@ -360,3 +361,10 @@ def _program_of(seccomp: SeccompFilter | None) -> tuple[bytes, ...]:
     from .filters import program_of  # few containers have one
 
     return program_of(seccomp)
+
+
+def _guarded(streams: Stdio, own_ids: bool) -> Stdio:
+    """*streams* for a container that may have the host's own ids."""
+    if own_ids:
+        streams.guard_null()
+    return streams

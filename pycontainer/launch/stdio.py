@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from .._native import lib
 from ..errors import SetupError
-from ..plan.defaults import NULL_NUMBER
+from .descriptor import Descriptor
 
 if TYPE_CHECKING:
     from .text import Text
@@ -57,7 +57,6 @@ class Stdio:
     ) -> None:
         self.text = text
         self._owned: list[int] = []
-        self._null = -1  # of them: the null device
         self._pipes: list[int] = []  # of them: those that the caller reads
         self.fds: list[int] = []
         self.stdin: IO[Any] | None = None
@@ -87,7 +86,6 @@ class Stdio:
             fd = self._pipe(number)
         elif stream == DEVNULL:
             fd = self._own(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-            fd = self._given(number, fd)
         elif stream == STDOUT:
             fd = self.fds[1]
         elif isinstance(stream, int):
@@ -103,7 +101,7 @@ class Stdio:
             if error.errno != errno.EBADF or isinstance(error, SetupError):
                 raise
             # Closed in the caller, as under a daemon.
-            return self._given(number, self._own(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)))
+            return self._own(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
 
     def _given(self, number: int, fd: int) -> int:
         """What the child gets for a descriptor of the caller's."""
@@ -119,26 +117,25 @@ class Stdio:
         if number == 0 and stat.S_ISREG(status.st_mode):
             view = _read_only_view(fd, status)
             return fd if view < 0 else self._own(view)
-        if _is_null(status) and os.geteuid() == 0:
-            return self._guarded_null(fd)
         return fd
 
-    def _guarded_null(self, fd: int) -> int:
-        """The null device on a read-only mount: it is the host's, and a container whose root is
-        the host's could change its mode and owner by /proc/self/fd.  Writing to it needs no
-        writable mount (do_dentry_open() in the kernel's fs/open.c).
+    def guard_null(self) -> None:
+        """Hand the null device over on a read-only mount: it is the host's, and a container whose
+        root is the host's could change its mode and owner by /proc/self/fd.  Writing to it needs
+        no writable mount (do_dentry_open() in the kernel's fs/open.c).
 
-        Root who may mount nothing gets *fd* itself.
+        Root who may mount nothing hands over what it has.
         """
-        if self._null < 0:
-            # Each is in the list at once, whatever a Ctrl-C comes between.
-            self._owned.append(lib.pc_clone_file_read_only(os.fsencode(os.devnull)))
-            tree = self._owned[-1]
-            if tree < 0 or not _is_null(os.fstat(tree)):
-                return fd
-            self._owned.append(os.open(f"/proc/self/fd/{tree}", os.O_RDWR | os.O_CLOEXEC))
-            self._null = self._owned[-1]
-        return self._null
+        nulls = [number for number, fd in enumerate(self.fds) if _is_null(os.fstat(fd))]
+        if not nulls:
+            return
+        tree = Descriptor(lib.pc_clone_file_read_only(os.fsencode(os.devnull)))
+        if tree.fd < 0 or not _is_null(os.fstat(tree.fd)):
+            return
+        # Into the list at once: what a Ctrl-C leaves there is closed with it.
+        self._owned.append(os.open(f"/proc/self/fd/{tree.fd}", os.O_RDWR | os.O_CLOEXEC))
+        for number in nulls:
+            self.fds[number] = self._owned[-1]
 
     def _pipe(self, number: int) -> int:
         # The child's end, then ours: what a Ctrl-C leaves in the list is closed with it.
@@ -218,10 +215,11 @@ class Stdio:
 
 
 _STREAMS = ("stdin", "stdout", "stderr")
+_NULL = os.makedev(1, 3)  # Documentation/admin-guide/devices.txt
 
 
 def _is_null(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == NULL_NUMBER
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL
 
 
 def _name(fd: int) -> str | None:

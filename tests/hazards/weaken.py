@@ -611,7 +611,7 @@ WEAKENINGS: dict[str, tuple[str, ...]] = {
     "42": (STDIO, "if number == 0 and stat.S_ISREG(status.st_mode):", "if False:"),
     "42b": (STDIO, "if stat.S_ISDIR(status.st_mode):", "if False:"),
     "42c": (STDIO, "os.path.samestat(os.fstat(tree), status)", "True"),
-    "42d": (STDIO, "if _is_null(status) and os.geteuid() == 0:", "if False:"),
+    "42d": (STDIO, "        if not nulls:\n            return\n", "        return\n"),
     # Nothing of the helper's is closed in its children.
     "43": (
         CHILD_C,
