@@ -6,6 +6,8 @@ attrs or cloudpickle, and what needs no compiled helper works without it.
 
 from __future__ import annotations
 
+from .lazy import lazy_names
+
 TYPE_CHECKING = False  # typing itself would take a megabyte of the helper
 if TYPE_CHECKING:
     from .calls import call_with_container, run_container, start_container
@@ -183,16 +185,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 if not TYPE_CHECKING:  # to a type checker a name that is not above is a mistake
-
-    def __getattr__(name: str) -> object:
-        home = _HOME.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = getattr(import_module(f".{home}", __name__), name)
-        globals()[name] = value
-        return value
+    __getattr__ = lazy_names(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ ROOT = Path(pycontainer.__file__).resolve().parent
 
 # Each may import those before it.  ``calls``, ``excursion`` and ``commands`` are the front doors.
 LAYERS = [
+    "lazy",
     "errors",
     "declare",
     "plan",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SetupError
+from ..host.processes import children_of
 from .option import Option
 from .parse import MisuseError
 from .reading import read
@@ -151,18 +152,6 @@ def _pid_of(text: str) -> int:
     return int(text)
 
 
-def _children(pid: int) -> list[int]:
-    """The children of a process, as far as they may be seen."""
-    found: list[int] = []
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                found += map(int, file.read().split())
-    except OSError:
-        pass  # it has ended
-    return found
-
-
 def _read(path: str, most: int) -> bytes:
     try:
         with open(path, "rb") as file:
@@ -177,7 +166,7 @@ def _program_below(pid: int) -> int | None:
     numbers = next((line for line in status.splitlines() if line.startswith(b"NSpid:")), b"")
     if _read(f"/proc/{pid}/comm", 64).strip() not in _INITS or numbers.split()[-1:] != [b"1"]:
         return None
-    return next((child for child in _children(pid) if _links(child)), None)
+    return next((child for child in children_of(pid) if _links(child)), None)
 
 
 _INITS = (b"container-init", b"bwrap")
@@ -227,13 +216,13 @@ def _check_apart(pid: int) -> None:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    waiting = _children(pid)
+    waiting = children_of(pid)
     for _ in range(1000):
         if not waiting:
             return
         child = waiting.pop(0)
         yield child
-        waiting += _children(child)
+        waiting += children_of(child)
 
 
 # ---- a program that is not there

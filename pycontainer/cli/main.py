@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False  # typing would be the first of many milliseconds
-if TYPE_CHECKING:
-    from typing import NoReturn
-
 __all__ = ["main"]
 
-FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have them
+_FAILED = 125  # as podman has it
 
 _COMMANDS = {
     "run": ("running", "Run a command in a container."),
@@ -51,28 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
     # Until a container runs, Ctrl-C is to end this as it ends any program, without a traceback.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _leave(_main(sys.argv[1:]))
+    status = _main(sys.argv[1:])
+    from ..launch.foreground import leave
 
-
-def _leave(status: int) -> NoReturn:
-    """End without taking the interpreter apart, which is a fifth of what a short command takes."""
-    import atexit
-    import os
-
-    atexit._run_exitfuncs()  # a helper is ended
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass  # closed; or whoever read it has gone
-    os._exit(status)
+    return leave(status)
 
 
 def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h"):
         rows = "".join(f"  {name:10} {words}\n" for name, (_, words) in _COMMANDS.items())
         (sys.stdout if arguments else sys.stderr).write(_USAGE.format(commands=rows))
-        return 0 if arguments else FAILED
+        return 0 if arguments else _FAILED
     if arguments[0] == "--version":
         from importlib.metadata import version
 
@@ -93,16 +78,12 @@ def _main(arguments: list[str]) -> int:
         if isinstance(error, ModuleNotFoundError) and error.name not in ("click", "rich"):
             raise
         notes = getattr(error, "__notes__", [])
-        return _complain(f"pycontainer {name}", str(error), notes, _status_of(error))
+        from ..launch.foreground import status_of
+
+        return _complain(f"pycontainer {name}", str(error), notes, status_of(error))
 
 
-def _status_of(error: BaseException) -> int:
-    if getattr(error, "step", "") == "execute the program":
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
-    return FAILED
-
-
-def _complain(name: str, message: str, notes: list[str], status: int = FAILED) -> int:
+def _complain(name: str, message: str, notes: list[str], status: int = _FAILED) -> int:
     from ..launch.codec.text import printable
 
     lines = [f"{name}: {message}", *(f"  {line}" for note in notes for line in note.splitlines())]

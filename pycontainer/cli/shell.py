@@ -261,7 +261,8 @@ def _run(
     shell: Prepared, command: list[str], tty: bool, started: Callable[[], object] = int
 ) -> int:
     """Run it in the foreground; call *started* once it runs."""
-    from ..launch.foreground import run_in_foreground
+    from ..launch.command import Command
+    from ..launch.foreground import run_in_foreground, start_program
 
     if not command:
         command = shell.interactive
@@ -269,31 +270,9 @@ def _run(
         command = ["/bin/sh", "-c", '"$0" "$@"', *command]
 
     def start() -> Running[None]:
-        running = _start(shell, command, tty)
+        program = Command.of(command, shell.env)
+        running = start_program(shell, program, tty, plan=shell.plan)
         started()
         return running
 
     return run_in_foreground(start, lambda _: None)
-
-
-def _start(shell: Any, command: list[str], tty: bool) -> Running[None]:
-    from ..launch.command import Command
-    from ..launch.start import CallOptions, start
-    from ..launch.stdio import Stdio
-
-    def streams() -> Stdio:
-        if not tty:
-            return Stdio(None, None, None)
-        from ..launch.terminal import TerminalStdio
-
-        return TerminalStdio(None, None, None if os.isatty(2) else 2)
-
-    running: Running[None] = start(
-        shell,
-        None,
-        CallOptions(start_method="fork"),
-        streams,
-        command=Command.of(command, shell.env),
-        plan=shell.plan,
-    )
-    return running

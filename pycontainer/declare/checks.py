@@ -71,6 +71,11 @@ def parents(path: str) -> Iterable[str]:
         yield path
 
 
+def is_below(path: str, directory: str) -> bool:
+    """Whether *path* is *directory* or below it; both are absolute, without "." and ".."."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
 def check_text(problems: Problems, field: str, text: Any) -> bool:
     """Whether *text* can be handed to the kernel: a str, not empty, without NUL, encodable."""
     if not isinstance(text, str):

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
+from ..declare.checks import is_below
 from ..declare.entries import Symlink, symlink
 from ..declare.mounts import Mount, bind
 from ..declare.part import Part
@@ -187,7 +188,7 @@ class View:
     def show_stores(self, *used: str) -> None:
         """Show each store that one of the files *used* is in."""
         for store in (*STORES, HOMEBREW):
-            if any(_below(os.path.realpath(one), store) for one in used):
+            if any(is_below(os.path.realpath(one), store) for one in used):
                 self.show(store)
 
     def mounts(self) -> HostView:
@@ -195,7 +196,7 @@ class View:
         kept: list[str] = []
         # A directory sorts before what lies in it.
         for path, optional in sorted(self._optional.items()):
-            if not any(_below(path, above) and self._shows(above, path) for above in kept):
+            if not any(is_below(path, above) and self._shows(above, path) for above in kept):
                 kept.append(path)
                 shown.append(bind(path, optional=optional))
         return HostView(shown)
@@ -204,10 +205,10 @@ class View:
         """Whether *path*, below *directory*, is reachable with *directory* alone: no link leads
         out of it, or where the last one leads is shown too."""
         inside = os.path.realpath(directory)
-        if not _below(os.path.realpath(os.path.dirname(path)), inside):
+        if not is_below(os.path.realpath(os.path.dirname(path)), inside):
             return False
         second = next(itertools.islice(hops(path), 1, None), None)
-        return second in self._optional or _below(os.path.realpath(path), inside)
+        return second in self._optional or is_below(os.path.realpath(path), inside)
 
     def _written(self, place: str) -> str:
         """*place* as it is written, except for a top-level link, which the container gets too.
@@ -291,7 +292,3 @@ def hops(path: str) -> Iterator[str]:
             return
         path = os.path.join(os.path.realpath(os.path.dirname(path)), os.readlink(path))
         path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-
-
-def _below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")

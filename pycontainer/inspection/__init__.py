@@ -12,6 +12,8 @@ Nothing here joins a container or runs anything in it: all of it is read from th
 
 from __future__ import annotations
 
+from ..lazy import lazy_names
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .escape import printable
@@ -62,19 +64,12 @@ _HOMES = {
     "examine": ("inspect_container",),
     "listing": ("ContainerSummary", "Survey", "list_containers", "survey"),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_HOME = dict.fromkeys(__all__, "report")
+_HOME |= {name: home for home, names in _HOMES.items() for name in names}
 
 
 if not TYPE_CHECKING:  # to a type checker a name that is not above is a mistake
-
-    def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = getattr(import_module(f".{_HOME.get(name, 'report')}", __name__), name)
-        globals()[name] = value
-        return value
+    __getattr__ = lazy_names(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

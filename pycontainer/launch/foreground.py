@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from ..declare.container import Container
+    from ..plan.plan import Plan
     from .command import Command
     from .results import Completed
     from .running import Running
     from .stdio import Stdio
 
-__all__ = ["run_in_foreground", "start_program"]
+__all__ = ["leave", "run_in_foreground", "start_program", "status_of"]
+
+FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have them
 
 _PASSED_ON = (
     signal.SIGINT,
@@ -76,10 +78,15 @@ def run_in_foreground(
     return status.exit_code or 0
 
 
-def start_program(container: Container, command: Command, tty: bool) -> Running[Any]:
+def start_program(
+    container: Any, command: Command, tty: bool, *, plan: Plan | None = None
+) -> Running[Any]:
     """Start a program with our own streams, or at a terminal of its own that is connected to ours.
 
     Where its output is limited it goes into pipes, which are shown at the end.
+
+    Arguments:
+        container, plan: as for ``start``.
 
     Raises:
         ContainerError, OSError: as for ``start_command``.
@@ -100,7 +107,29 @@ def start_program(container: Container, command: Command, tty: bool) -> Running[
     # For one program a helper is not worth its start; a caller that is killed leaves the removal
     # of its cgroups to a helper.
     method = "fork" if container.limits is None else "forkserver"
-    return start(container, None, CallOptions(start_method=method), streams, command=command)
+    options = CallOptions(start_method=method)
+    return start(container, None, options, streams, command=command, plan=plan)
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status for what went wrong before a program ran."""
+    if getattr(error, "step", "") == "execute the program":
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
+    return FAILED
+
+
+def leave(status: int) -> NoReturn:
+    """End without taking the interpreter apart, which is a fifth of what a short command takes."""
+    import atexit
+    import sys
+
+    atexit._run_exitfuncs()  # a helper is ended
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # closed; or whoever read it has gone
+    os._exit(status)
 
 
 def _die_of(number: int) -> None:

@@ -8,6 +8,8 @@ import signal
 import time
 from collections.abc import Iterator
 
+from ..host.processes import children_of
+
 __all__ = ["end_processes_of"]
 
 _PATIENCE = 5.0
@@ -63,15 +65,4 @@ def _tree(first: int) -> Iterator[int]:
         except OSError:
             continue
         yield pidfd
-        left += _children(pid)
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                found += map(int, file.read().split())
-    except OSError:
-        pass
-    return found
+        left += children_of(pid)

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from ..errors import SetupError
+from ..host.processes import children_of
 from ..launch.following import GLANCE, Event, to_stdout
 from ..launch.results import Completed, ExitStatus, Usage, Verdict
 from .annotations import PREFIX
@@ -254,10 +255,10 @@ _RLIMITS = {
 def _used(pid: int) -> float:
     """Processor time of all below a process, in seconds."""
     ticks = 0
-    left = _children(pid)
+    left = children_of(pid)
     while left:
         one = left.pop()
-        left += _children(one)
+        left += children_of(one)
         try:
             with open(f"/proc/{one}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
@@ -266,17 +267,6 @@ def _used(pid: int) -> float:
         # utime, stime, cutime, cstime (proc_pid_stat(5))
         ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                found += map(int, file.read().split())
-    except OSError:
-        pass
-    return found
 
 
 def _raise_failure(log: str) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from attrs import field, frozen
 
-from ..declare.checks import host_path, parents
+from ..declare.checks import host_path, is_below, parents
 from .places import cache_directory
 from .software import Progress, SoftwareError
 
@@ -118,13 +118,13 @@ class Cache:
         euid = os.geteuid()
         real = os.path.realpath(place)
         own = os.path.realpath(self.directory)
-        if not _within(real, own):
+        if not is_below(real, own):
             raise SoftwareError(f"cache: {place} is a link out of the cache; remove it")
         # And the links on the way, which may lead to a copy of what somebody else has thought out.
         directory = os.path.abspath(self.directory)
         for path in (real, *parents(real), directory, *parents(directory)):
             status = os.lstat(path)
-            inside = _within(path, own)
+            inside = is_below(path, own)
             owners = (euid,) if inside else (euid, 0, OVERFLOW_ID)
             if status.st_uid not in owners:
                 raise SoftwareError(
@@ -310,7 +310,3 @@ def _sync_directory(directory: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")

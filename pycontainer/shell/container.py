@@ -12,7 +12,7 @@ from attrs import evolve
 
 from ..declare.arrangement import Item
 from ..declare.capabilities import ALL
-from ..declare.checks import StrPath, parents, text_of
+from ..declare.checks import StrPath, is_below, parents, text_of
 from ..declare.container import Container
 from ..declare.entries import Symlink, file, symlink
 from ..declare.mounts import Mount, bind, tmpfs
@@ -213,15 +213,15 @@ def _current_directory(cwd: StrPath, who: Person, cache: str) -> str:
     where = f"the current directory, {directory},"
     if directory == home:
         raise _unshared(f"{where} is your home: all that is yours would be writable inside")
-    if _is_below(home, directory) and directory != "/":
+    if is_below(home, directory) and directory != "/":
         raise _unshared(f"{where} holds your home: all that is yours would be writable inside")
-    if _is_below(directory, os.path.realpath(cache)):
+    if is_below(directory, os.path.realpath(cache)):
         raise _unshared(f"{where} lies in the cache of software, {cache}")
     for place in _OWN_PLACES:
-        if _is_below(place, directory):
+        if is_below(place, directory):
             raise _unshared(f"{where} holds {place}, of which the shell has its own")
     for place in _KERNEL_PLACES:
-        if _is_below(directory, place):
+        if is_below(directory, place):
             raise _unshared(f"{where} lies in {place}, of which the shell has its own")
     return directory
 
@@ -250,7 +250,7 @@ def _shared(given: Shared, who: Person, writable: bool) -> Mount:
         inside = who.inside(inside)
     if inside == "/":
         raise ValueError(f"{place} cannot be shared as /: name a place below it")
-    devices = stat.S_ISCHR(status.st_mode) or _is_below(place, "/dev")
+    devices = stat.S_ISCHR(status.st_mode) or is_below(place, "/dev")
     return bind(place, inside, writable=writable, nodev=not devices)
 
 
@@ -263,7 +263,7 @@ def _hidden(cache: str, given: Iterable[Item]) -> Iterator[Mount]:
         if not item.writable or item.source is None:
             continue
         source = os.path.realpath(item.source)
-        if not _is_below(place, source):
+        if not is_below(place, source):
             continue
         try:
             os.makedirs(place, 0o700, exist_ok=True)
@@ -279,7 +279,3 @@ def _hidden(cache: str, given: Iterable[Item]) -> Iterator[Mount]:
                 break
             inner = os.path.normpath(source + above[len(item.target.rstrip("/")) :])
             yield evolve(item, source=inner, target=above, recursive=False)
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")

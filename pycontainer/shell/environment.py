@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from ..declare.checks import is_below
 from ..declare.record import Record, set_field
 from .software import Software
 
@@ -45,7 +46,7 @@ class Person(Record):
 
     def inside(self, path: str) -> str:
         """Where a path of the host is seen: below an invented home what is below the real one."""
-        if self.home != self.outer_home and _is_below(path, self.outer_home):
+        if self.home != self.outer_home and is_below(path, self.outer_home):
             return self.home + path[len(self.outer_home) :]
         return path
 
@@ -152,7 +153,3 @@ def variables(
     env |= dict.fromkeys(_TEMPORARY, "/tmp")
     env["XDG_RUNTIME_DIR"] = f"/run/user/{person.uid}"
     return env
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")

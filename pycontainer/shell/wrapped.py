@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..declare.container import Container, extend
 from ..errors import ContainerError
+from ..launch.foreground import leave, run_in_foreground, start_program, status_of
 
 if TYPE_CHECKING:
     from ..launch.results import Completed
     from ..launch.running import Running
 
 __all__ = ["run_wrapped"]
-
-FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127  # as podman and the shells have them
 
 _FIRST = 3
 """The number of the first descriptor that is handed over: SD_LISTEN_FDS_START, sd_listen_fds(3)."""
@@ -47,30 +46,14 @@ def run_wrapped(
     except (ContainerError, ValueError, OSError) as error:
         notes = [line for note in getattr(error, "__notes__", ()) for line in note.splitlines()]
         print(f"{name}: {error}", *(f"  {note}" for note in notes), sep="\n", file=sys.stderr)
-        status = FAILED
-        if getattr(error, "step", "") == "execute the program":
-            status = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
-    _leave(status)
-
-
-def _leave(status: int) -> NoReturn:
-    """End without taking the interpreter apart."""
-    import atexit
-
-    atexit._run_exitfuncs()  # a helper is ended
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass  # closed; or whoever read it has gone
-    os._exit(status)
+        status = status_of(error)
+    leave(status)
 
 
 def _run(
     name: str, argv: list[str], container: Container, preserve: tuple[str, ...], tty: bool | None
 ) -> int:
     from ..launch.command import Command
-    from ..launch.foreground import run_in_foreground, start_program
 
     env, descriptors = environment(preserve)
     # What was settled when it was written comes first.
