@@ -194,7 +194,8 @@ def mount_of(
     Arguments:
         where: its JSON path, for the problems.
         more: what the annotations say about it.
-        cgroup: the container has a cgroup namespace.
+        cgroup: cgroups are mounted as it says: the container has a cgroup namespace, or was a
+            ``Container`` that declared them.
     """
     before = len(problems)
     target, kind = mount.get("destination"), mount.get("type", "")

@@ -173,7 +173,7 @@ def _items(
 ) -> list[Mount | Overlay | Entry]:
     """The mounts and entries but for the first *usual* ones, which ours have by default."""
     said = notes.get("mounts", {})
-    cgroup = "cgroup" in fields["namespaces"]
+    cgroup = "version" in notes or "cgroup" in fields["namespaces"]
     items: list[Mount | Overlay | Entry] = []
     for number, one in enumerate(given[usual:], usual):
         where = f"mounts[{number}]"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import example, given, reject, settings
 
-from pycontainer import Container
+from pycontainer import Container, Mount
 from pycontainer.oci import from_spec, to_spec
 
 from .generated import COMMANDS, CONTAINERS
@@ -32,6 +32,7 @@ def spec_of(container, argv):
 
 @settings(max_examples=200, deadline=None)
 @given(CONTAINERS, COMMANDS)
+@example(Container([Mount("/a", "cgroup2")], namespaces={"mnt"}), ["true"])
 def test_from_spec_is_the_inverse(container, argv):
     spec = spec_of(container, argv)
     assert from_spec(json.loads(json.dumps(spec))) == (container, argv)
